@@ -1,0 +1,1 @@
+"""Bytes on disk to decoded segments. Knows no models."""

@@ -1,0 +1,1 @@
+"""The truth (the catalog) and its caches (the vector indexes)."""

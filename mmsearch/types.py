@@ -1,0 +1,260 @@
+"""The value types and protocols that every part of mmsearch shares.
+
+Only numpy and the standard library are imported here. Conventions, stated once:
+
+* A vector is a float32 row of unit length; a score is a cosine similarity, higher is better.
+* An id is a signed 64-bit integer minted by the catalog and never reused; it is never a position.
+* Path names are bytes, as the file system gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsearch.errors import EncoderError, SpaceMismatch
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+IdArray: TypeAlias = npt.NDArray[np.int64]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+
+NORM_TOLERANCE = 1e-3
+"""How far a stored vector's length may be from 1; float16 rounding costs up to 5e-4."""
+
+
+class Modality(StrEnum):
+    """What a segment is made of."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+Media: TypeAlias = Pixels | str | FloatArray
+"""One decoded input: RGB pixels uint8 ``(h, w, 3)``, a string, or mono samples float32 ``(n,)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInput:
+    """The picture that an encoder wants: how any photo becomes uint8 ``(size, size, 3)``.
+
+    ``fit`` follows open_clip's resize modes: ``crop`` scales the shorter side to ``size`` and cuts the
+    centre, ``squash`` ignores the aspect ratio, ``pad`` scales the longer side and fills the rest with ``fill``.
+    """
+
+    size: int
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    resample: Literal["bilinear", "bicubic"] = "bicubic"
+    fill: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """What an encoder is. Two encoders with the same ``space`` give comparable vectors.
+
+    ``space`` is a fingerprint over the weights' sha256, the preprocessing, the tokenizer, the dimension and
+    the normalisation; it changes whenever any of them does.
+    """
+
+    name: str
+    space: str
+    dim: int
+    modalities: frozenset[Modality]
+    licence: str
+    image: ImageInput | None = None
+    audio_rate: int | None = None
+    """Sample rate in hertz of the mono audio that the encoder takes."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Decoded inputs in, unit vectors out.
+
+    ``encode`` returns float32 ``(len(batch), dim)``: one unit row for each input, in order, never fewer. The
+    row of one input does not depend on its neighbours beyond 1e-5. Inputs may differ in length, except
+    pictures, which come as ``spec.image`` asks. It raises ``EncoderError`` for a modality it lacks.
+    """
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Ids int64 ``(n,)`` with their unit vectors float32 ``(n, d)``, checked once, here.
+
+    Raises ``EncoderError`` for a shape that does not fit, a value that is not finite, or a row whose length is
+    not 1 (a zero row among them: it would score 0 against everything and so "match").
+    """
+
+    ids: IdArray
+    vectors: FloatArray
+
+    def __post_init__(self) -> None:
+        check_unit_rows(self.vectors)
+        if self.ids.dtype != np.int64 or self.ids.shape != self.vectors.shape[:1]:
+            raise EncoderError(f"ids {self.ids.dtype} {self.ids.shape} do not fit vectors {self.vectors.shape}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def check_unit_rows(vectors: FloatArray) -> None:
+    """Raise ``EncoderError`` unless ``vectors`` is float32 ``(n, d)``, finite, and every row has length 1."""
+    if vectors.dtype != np.float32 or vectors.ndim != 2:
+        raise EncoderError(f"vectors must be float32 (n, d), not {vectors.dtype} {vectors.shape}")
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    # A NaN or infinite length compares false, so this one test covers every kind of bad row.
+    bad = np.flatnonzero(~(np.abs(lengths - 1) <= NORM_TOLERANCE))
+    if bad.size:
+        row = int(bad[0])
+        raise EncoderError(f"{bad.size} of {len(vectors)} vectors are not finite unit rows (row {row}: {lengths[row]})")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbors:
+    """The best ids for each query: ids int64 ``(q, k)``, scores float32 ``(q, k)``, counts int64 ``(q,)``.
+
+    Only the first ``counts[i]`` entries of row ``i`` mean anything: ``row`` hands out no others.
+    """
+
+    ids: IdArray
+    scores: FloatArray
+    counts: IdArray
+
+    def row(self, i: int) -> tuple[IdArray, FloatArray]:
+        """The ids and scores of query ``i``, best first, without padding."""
+        count = int(self.counts[i])
+        return self.ids[i, :count], self.scores[i, :count]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSpec:
+    """What a vector index is and can do; optional powers are declared here, not found out by an exception."""
+
+    kind: str
+    dim: int
+    exact: bool
+    """False: scores are approximate, and the caller refines candidates from the stored vectors."""
+    refine: int = 1
+    """How many times ``k`` candidates an approximate index should be asked for before refining."""
+    can_add: bool = True
+    can_remove: bool = False
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Vectors in, nearest ids out. Scores are cosine similarity; rows come best first, ties by smaller id."""
+
+    @property
+    def spec(self) -> IndexSpec: ...
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries: FloatArray, k: int, within: IdArray | None = None) -> Neighbors:
+        """The ``k`` nearest of float32 ``(q, d)`` queries, among the ids ``within`` (sorted) if given.
+
+        ``k`` may exceed the number of vectors: ``Neighbors.counts`` says how many there are.
+        """
+        ...
+
+    def add(self, embeddings: Embeddings) -> None: ...
+
+    def remove(self, ids: IdArray) -> int:
+        """Forget these ids; says how many were there."""
+        ...
+
+    def to_bytes(self) -> bytes: ...
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where in an item a segment lies: seconds (``unit="s"``) or characters (``unit="char"``)."""
+
+    start: float
+    end: float
+    unit: Literal["s", "char"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a question: a signed weight and words, pixels or samples."""
+
+    content: Media
+    modality: Modality
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A question: weighted parts, how many answers, and where to look."""
+
+    parts: tuple[Part, ...]
+    k: int = 10
+    within: bytes | None = None
+    """Only items at or below this absolute path."""
+    modalities: frozenset[Modality] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """One answer. ``rank`` counts from 1; ``score`` is the cosine similarity of the item's best segment."""
+
+    rank: int
+    score: float
+    path: bytes
+    modality: Modality
+    span: Span | None
+    item_id: int
+    segment_id: int
+    space: str
+
+
+class State(StrEnum):
+    """How a file ended. Every file seen ends in exactly one of these."""
+
+    OK = "ok"
+    PARTIAL = "partial"  # indexed, but part of the file is damaged
+    REJECTED = "rejected"  # can't be indexed until the file changes
+    TRANSIENT = "transient"  # failed for a passing reason (disk full, unreadable): tried again next time
+    MISSING = "missing"  # was indexed, is gone; its vectors stay until `prune`
+    SKIPPED = "skipped"  # nothing that mmsearch indexes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFacts:
+    """What a file says about itself. ``taken`` is local time as ISO 8601, ``lat``/``lon`` are degrees."""
+
+    width: int | None = None
+    height: int | None = None
+    taken: str | None = None
+    camera: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that did not end ``ok``, and why."""
+
+    path: bytes
+    state: State
+    reason: str
+
+
+def require_same_space(expected: str, actual: str) -> None:
+    """Raise ``SpaceMismatch`` unless both fingerprints are the same."""
+    if expected != actual:
+        raise SpaceMismatch(expected, actual)
