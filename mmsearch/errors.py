@@ -10,6 +10,7 @@
     │   ├── MissingExtra               a package of an extra is not installed
     │   ├── MissingModel               a model's files are absent, incomplete or wrong
     │   └── LibraryTooNew              written by a newer mmsearch
+    ├── StorageFull               70   the disk is full: nothing is lost, run the command again
     ├── EncoderError              70   an encoder broke its contract (shape, NaN, zero row)
     └── MediaError                     one file can't be decoded: never ends a run
         ├── Unsupported                not a kind of file that mmsearch indexes: skipped
@@ -72,6 +73,10 @@ class MissingModel(Missing):
 
 
 class LibraryTooNew(Missing):
+    pass
+
+
+class StorageFull(MMSearchError):
     pass
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -243,6 +243,15 @@ class MediaFacts:
     lat: float | None = None
     lon: float | None = None
     duration_s: float | None = None
+
+
+class FileStat(NamedTuple):
+    """A regular file as it was listed: its name (bytes, relative to its root) and what tells a change."""
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    inode: int
 
 
 @dataclass(frozen=True, slots=True)

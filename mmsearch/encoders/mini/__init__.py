@@ -1,0 +1,137 @@
+"""`mini`, the model inside the package: photos, sounds, and English or Chinese words in one space.
+
+The text tower is numpy over mapped weights and imports nothing else; the image and audio towers start ONNX Runtime
+when the first photo or sound arrives. How it was trained is `mmsearch.training.mini`; MODEL_CARD.md beside this file
+says what it may be used for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from mmsearch.encoders.mini.runtime import Session
+from mmsearch.encoders.mini.text import TextTower
+from mmsearch.errors import EncoderError, MissingModel, UsageError
+from mmsearch.types import EncoderSpec, FloatArray, ImageInput, Media, Modality
+
+PREPROCESSING_VERSION = 1
+"""Part of the fingerprint: raise it with any change of code that alters a vector."""
+_PHOTOS_AT_ONCE = 16
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_REMEDY = "run `pip install --force-reinstall mmsearch`"
+T = TypeVar("T")
+
+
+def load(name: str = "mini", device: str = "cpu", *, threads: int = 0, folder: str = _HERE) -> MiniEncoder:
+    """Open the model: reads the manifest and compares file sizes; towers load when they are first needed.
+
+    ``threads`` is how many cores one call may use, 0 for all. Raises ``MissingModel`` for a file that is absent or
+    has the wrong size, ``UsageError`` for a device other than the CPU.
+    """
+    if device not in ("cpu", "auto"):
+        raise UsageError(f"{name} runs on the CPU, not on {device}: use --device cpu")
+    manifest = _read_manifest(folder)
+    for file, facts in manifest["files"].items():
+        path = os.path.join(folder, file)
+        size = os.path.getsize(path) if os.path.exists(path) else None
+        if size != facts["bytes"]:
+            state = "is missing" if size is None else f"has {size} bytes instead of {facts['bytes']}"
+            raise MissingModel(f"model {name}: {file} {state}: {_REMEDY}")
+    return MiniEncoder(name, manifest, folder, threads)
+
+
+def verify(folder: str = _HERE) -> None:
+    """Compare every weight file's sha256 with the manifest; raises ``MissingModel`` naming the first that differs."""
+    load(folder=folder)
+    for file, facts in _read_manifest(folder)["files"].items():
+        with open(os.path.join(folder, file), "rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != facts["sha256"]:
+                raise MissingModel(f"model mini: {file} is damaged: {_REMEDY}")
+
+
+def fingerprint(manifest: dict[str, Any]) -> str:
+    """The space: it changes with any weight, preprocessing parameter, tokenizer setting, or the code's version."""
+    parts = {key: value for key, value in manifest.items() if key != "licence"}
+    text = json.dumps([PREPROCESSING_VERSION, parts], sort_keys=True)
+    return f"mini-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _read_manifest(folder: str) -> dict[str, Any]:
+    path = os.path.join(folder, "manifest.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return cast(dict[str, Any], json.load(file))
+    except (OSError, ValueError) as error:
+        raise MissingModel(f"model mini: manifest.json can't be read ({error}): {_REMEDY}") from None
+
+
+class MiniEncoder:
+    """The three towers behind the ``Encoder`` protocol; safe to call from several threads."""
+
+    def __init__(self, name: str, manifest: dict[str, Any], folder: str, threads: int) -> None:
+        self._manifest, self._folder, self._threads = manifest, folder, threads
+        self._towers: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        audio = manifest.get("audio")
+        kinds = [Modality.IMAGE, Modality.TEXT] + ([Modality.AUDIO] if audio else [])
+        image = manifest["image"]
+        self.spec = EncoderSpec(
+            name=name,
+            space=fingerprint(manifest),
+            dim=manifest["dim"],
+            modalities=frozenset(kinds),
+            licence=manifest["licence"],
+            image=ImageInput(size=image["size"], fit=image["fit"], resample=image["resample"]),
+            audio_rate=audio["rate"] if audio else None,
+        )
+
+    def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
+        """Unit rows float32 ``(len(batch), dim)``; raises ``EncoderError`` for a modality it lacks."""
+        if modality not in self.spec.modalities:
+            raise EncoderError(f"{self.spec.name} can't encode {modality}")
+        if not len(batch):
+            return np.empty((0, self.spec.dim), np.float32)
+        if modality is Modality.TEXT:
+            return self._text().encode(cast(Sequence[str], batch))
+        if modality is Modality.IMAGE:
+            return self._encode_photos(batch)
+        return self._encode_sounds(cast(Sequence[FloatArray], batch))
+
+    def _encode_photos(self, batch: Sequence[Media]) -> FloatArray:
+        size = self._manifest["image"]["size"]
+        for photo in batch:
+            if not isinstance(photo, np.ndarray) or photo.shape != (size, size, 3) or photo.dtype != np.uint8:
+                raise EncoderError(f"{self.spec.name} takes photos as uint8 ({size}, {size}, 3)")
+        tower = self._session("image")
+        starts = range(0, len(batch), _PHOTOS_AT_ONCE)
+        return np.concatenate([tower(np.stack(batch[i : i + _PHOTOS_AT_ONCE])) for i in starts])
+
+    def _encode_sounds(self, batch: Sequence[FloatArray]) -> FloatArray:
+        from mmsearch.encoders.mini.audio import patches
+
+        tower = self._session("audio")
+        return np.concatenate([tower(patches(samples)) for samples in batch])
+
+    def _text(self) -> TextTower:
+        settings = self._manifest["text"]
+        path = os.path.join(self._folder, settings["file"])
+        return self._tower(
+            "text", lambda: TextTower(path, settings["layers"], settings["heads"], settings["longest"])
+        )
+
+    def _session(self, kind: str) -> Session:
+        path = os.path.join(self._folder, self._manifest[kind]["file"])
+        return self._tower(kind, lambda: Session(path, self._threads))
+
+    def _tower(self, kind: str, make: Callable[[], T]) -> T:
+        with self._lock:
+            if kind not in self._towers:
+                self._towers[kind] = make()
+            return cast(T, self._towers[kind])

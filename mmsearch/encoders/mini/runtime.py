@@ -1,0 +1,30 @@
+"""One place that starts ONNX Runtime, for the image and audio towers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsearch.errors import MissingExtra
+from mmsearch.types import FloatArray
+
+
+class Session:
+    """An ONNX graph with one input and one output on the CPU; ``threads`` 0 means all cores."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtra("reading photos and sounds with mini", "cpu") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: npt.NDArray[Any]) -> FloatArray:
+        output: FloatArray = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+        return output

@@ -1,0 +1,128 @@
+"""What kind of file is this? Decided by its first bytes, never by its name.
+
+Signatures come from the formats' own specifications. Kinds that mmsearch does not index yet are named all the
+same, so that a skipped file says why, and so that a later version only has to add its decoder.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmsearch.errors import Rejected, Unsupported
+from mmsearch.types import Modality
+
+HEAD = 64 * 1024
+"""How many bytes from the start are enough to tell."""
+
+IMAGE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"})
+"""The formats that ``media.image`` decodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the bytes are: a modality and the name of the format, such as ``JPEG`` or ``MP3``."""
+
+    modality: Modality
+    format: str
+
+
+_IMAGE, _AUDIO, _VIDEO, _TEXT = Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.TEXT
+
+# The first pattern that matches at offset 0 names the kind; `(?s)` lets a dot stand for any byte.
+_SIGNATURES = tuple(
+    (re.compile(rb"(?s)" + pattern), Kind(modality, name))
+    for pattern, modality, name in (
+        (rb"\xff\xd8\xff", _IMAGE, "JPEG"),
+        (rb"\x89PNG\r\n\x1a\n", _IMAGE, "PNG"),
+        (rb"GIF8[79]a", _IMAGE, "GIF"),
+        (rb"RIFF....WEBP", _IMAGE, "WEBP"),
+        # "BM" alone begins many a text: the size of the second header tells.
+        (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", _IMAGE, "BMP"),
+        (rb"II\*\0.{4}CR\x02", _IMAGE, "CR2"),
+        (rb"II[*+]\0|MM\0[*+]", _IMAGE, "TIFF"),
+        (rb"8BPS\0[\1\2]", _IMAGE, "PSD"),
+        (rb"\0\0\1\0[^\0]\0|\0\0\2\0[^\0]\0", _IMAGE, "ICO"),
+        (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", _IMAGE, "JPEG 2000"),
+        (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", _IMAGE, "JPEG XL"),
+        (rb"qoif", _IMAGE, "QOI"),
+        (rb"v/1\1", _IMAGE, "OpenEXR"),
+        (rb"#\?RADIANCE|#\?RGBE", _IMAGE, "HDR"),
+        (rb"P[1-7][\s#]", _IMAGE, "PNM"),
+        (rb"farbfeld", _IMAGE, "farbfeld"),
+        (rb"DDS ", _IMAGE, "DDS"),
+        (rb"%!PS|\xc5\xd0\xd3\xc6", _IMAGE, "EPS"),
+        (rb"(?:\xef\xbb\xbf)?\s*(?:<[?!].{0,1024}?)?<svg[\s>]", _IMAGE, "SVG"),
+        (rb"....ftyp(?:avif|avis)", _IMAGE, "AVIF"),
+        (rb"....ftyp(?:hei[cmxs]|hev[cmxs])", _IMAGE, "HEIC"),
+        (rb"....ftyp(?:mif1|msf1)(?:....){1,16}?avi[fs]", _IMAGE, "AVIF"),
+        (rb"....ftyp(?:mif1|msf1)", _IMAGE, "HEIC"),
+        (rb"....ftypM4[ABP] ", _AUDIO, "M4A"),
+        (rb"....ftypcrx ", _IMAGE, "CR3"),
+        (rb"....ftyp|....(?:moov|mdat|wide)", _VIDEO, "MP4"),
+        (rb"\x1aE\xdf\xa3", _VIDEO, "Matroska"),
+        (rb"RIFF....AVI ", _VIDEO, "AVI"),
+        (rb"FLV\1", _VIDEO, "FLV"),
+        (rb"\0\0\1\xba|\0\0\1\xb3", _VIDEO, "MPEG"),
+        (rb"G.{187}G.{187}G", _VIDEO, "MPEG-TS"),
+        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11.*\xc0\xef\x19\xbc\x4d\x5b\xcf\x11", _VIDEO, "WMV"),
+        (rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _AUDIO, "WMA"),
+        (rb"OggS.{22,290}?\x80theora", _VIDEO, "Ogg"),
+        (rb"OggS", _AUDIO, "Ogg"),
+        (rb"(?:RIFF|RF64)....WAVE", _AUDIO, "WAV"),
+        (rb"fLaC", _AUDIO, "FLAC"),
+        (rb"FORM....AIF[FC]", _AUDIO, "AIFF"),
+        (rb"ID3[\2-\4]", _AUDIO, "MP3"),
+        (rb"\xff[\xf0\xf1\xf8\xf9]", _AUDIO, "AAC"),
+        (rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd][^\xf0-\xff]", _AUDIO, "MP3"),
+        (rb"\.snd\0\0", _AUDIO, "AU"),
+        (rb"caff\0", _AUDIO, "CAF"),
+        (rb"#!AMR", _AUDIO, "AMR"),
+        (rb"MAC ", _AUDIO, "APE"),
+        (rb"wvpk", _AUDIO, "WavPack"),
+        (rb"MThd\0\0\0\6", _AUDIO, "MIDI"),
+        (rb"(?s:.{0,1019})%PDF-", _TEXT, "PDF"),
+    )
+)
+
+_NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+
+
+def sniff(head: bytes) -> Kind | None:
+    """The kind of a file that begins with ``head`` (its first ``HEAD`` bytes, or all of it); None if unknown."""
+    for signature, kind in _SIGNATURES:
+        if signature.match(head[:HEAD]):
+            return kind
+    return Kind(_TEXT, "text") if _is_text(head[:HEAD]) else None
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    if not head or _NOT_TEXT.search(head):
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4 and len(head) == HEAD  # a character cut in two by the head's end
+    return True
+
+
+def require_indexable(head: bytes, size: int) -> Kind:
+    """The kind of a file of ``size`` bytes, if mmsearch can decode it.
+
+    Raises ``Rejected`` for an empty or zero-filled file, ``Unsupported`` (with the reason) for all other content.
+    """
+    if size == 0:
+        raise Rejected("empty file")
+    kind = sniff(head)
+    if kind is None:
+        # What a crash or a broken download leaves of a photo: its length, and zeros.
+        if not head.strip(b"\0"):
+            raise Rejected("holds only zero bytes")
+        raise Unsupported("not a known kind of file")
+    if kind.modality is not Modality.IMAGE:
+        raise Unsupported(f"{kind.modality} files ({kind.format}) are not indexed")
+    if kind.format not in IMAGE_FORMATS:
+        raise Unsupported(f"{kind.format} pictures are not indexed")
+    return kind

@@ -1,0 +1,75 @@
+"""Numbered steps from one catalog format to the next; each commits together with the record of itself.
+
+A step is frozen once released: it says in SQL what the tables were then, not what `schema` says today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, Engine, text
+
+from mmsearch.store.layout import refuse_newer
+
+
+def m001_first(connection: Connection) -> None:
+    """Files, segments, vectors, artifacts and runs."""
+    for statement in _FIRST.split(";\n"):
+        connection.execute(text(statement))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first,)
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the catalog to the newest format. Raises ``LibraryTooNew`` if it is already past it."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+        )
+        done: int = connection.execute(text("SELECT coalesce(max(number), 0) FROM migration")).scalar_one()
+    refuse_newer(done)
+    for number, step in enumerate(MIGRATIONS[done:], start=done + 1):
+        with engine.begin() as connection:
+            step(connection)
+            connection.execute(text(f"PRAGMA user_version = {number}"))  # what readers look at
+            connection.execute(
+                text("INSERT INTO migration (number, name) VALUES (:number, :name)"),
+                {"number": number, "name": step.__name__},
+            )
+
+
+_FIRST = """\
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE root (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, offline INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE item (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, root_id INTEGER NOT NULL REFERENCES root(id), path BLOB NOT NULL,
+  size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 BLOB, modality TEXT,
+  state TEXT NOT NULL CHECK (state IN ('ok', 'partial', 'rejected', 'transient', 'skipped')), reason TEXT,
+  gone TEXT, added TEXT NOT NULL, width INTEGER, height INTEGER, taken TEXT, camera TEXT, lat REAL, lon REAL,
+  duration_s REAL, UNIQUE (root_id, path));
+CREATE INDEX item_sha256 ON item (sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX item_trouble ON item (state) WHERE state <> 'ok';
+CREATE INDEX item_gone ON item (gone) WHERE gone IS NOT NULL;
+CREATE TABLE segment (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, item_id INTEGER NOT NULL REFERENCES item(id) ON DELETE CASCADE,
+  start REAL, "end" REAL, unit TEXT);
+CREATE INDEX segment_item ON segment (item_id);
+CREATE TABLE space (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, fingerprint TEXT NOT NULL UNIQUE, model TEXT NOT NULL,
+  dim INTEGER NOT NULL, created TEXT NOT NULL);
+CREATE TABLE embedding (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, space_id INTEGER NOT NULL REFERENCES space(id),
+  segment_id INTEGER NOT NULL REFERENCES segment(id) ON DELETE CASCADE, vector BLOB NOT NULL,
+  crc32 INTEGER NOT NULL);
+CREATE UNIQUE INDEX embedding_segment ON embedding (segment_id, space_id);
+CREATE TABLE artifact (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, space_id INTEGER NOT NULL REFERENCES space(id), kind TEXT NOT NULL,
+  bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, stat TEXT NOT NULL, rows INTEGER NOT NULL,
+  max_seq INTEGER NOT NULL, params TEXT NOT NULL, created TEXT NOT NULL);
+CREATE TABLE run (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL, finished TEXT,
+  space_id INTEGER NOT NULL REFERENCES space(id), device TEXT NOT NULL, counts TEXT NOT NULL);
+CREATE VIRTUAL TABLE item_text USING fts5 (name, text);
+CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END"""

@@ -1,0 +1,232 @@
+"""The catalog as a reader sees it: plain sqlite3, read-only, one snapshot at a time.
+
+A cold query spends its time on imports (SQLAlchemy alone costs 0.3 s), so everything that it needs from the
+catalog is here, in statements that mirror `schema`. Nothing here writes; a reader never takes a lock and never waits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os.path import join
+from urllib.parse import quote
+
+import numpy as np
+
+from mmsearch.errors import Damaged, EncoderError, NoLibrary
+from mmsearch.store.layout import CATALOG, refuse_newer, require_library
+from mmsearch.types import Embeddings, FloatArray, IdArray, Modality, Span
+
+BLOCK = 4096
+"""Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A row of ``space``: the vectors of one model."""
+
+    id: int
+    fingerprint: str
+    model: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A row of ``artifact``: a vector index over the rows of a space up to ``max_seq``."""
+
+    id: int
+    space_id: int
+    kind: str
+    bytes: int
+    sha256: str
+    stat: str
+    rows: int
+    max_seq: int
+    params: str
+
+    @property
+    def file(self) -> str:
+        """Its file's name inside ``artifacts/``."""
+        return f"{self.id}.{self.kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A live segment and the file it lies in."""
+
+    segment_id: int
+    item_id: int
+    path: bytes
+    modality: Modality
+    span: Span | None
+
+
+class Reader:
+    """A read-only connection to a library. Raises ``NoLibrary``, ``LibraryTooNew`` or ``Damaged``."""
+
+    def __init__(self, folder: str) -> None:
+        require_library(folder)
+        uri = f"file:{quote(join(folder, CATALOG))}?mode=ro"
+        try:
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+            refuse_newer(self._one("PRAGMA user_version"))
+            if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
+                raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
+        except sqlite3.DatabaseError as error:
+            raise Damaged(f"{join(folder, CATALOG)}: {error}: run `mmsearch check`, then `mmsearch repair`") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything read inside sees the same committed state, whatever a writer does meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def _one(self, sql: str, *values: object) -> int:
+        return int(self._db.execute(sql, values).fetchone()[0] or 0)
+
+    def setting(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM setting WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def spaces(self) -> list[Space]:
+        return [Space(*row) for row in self._db.execute("SELECT id, fingerprint, model, dim FROM space ORDER BY id")]
+
+    def active_space(self) -> Space | None:
+        """The space that queries use; None while nothing was ever indexed to the end."""
+        active = self.setting("active_space")
+        return next((space for space in self.spaces() if str(space.id) == active), None)
+
+    def artifacts(self, space_id: int) -> list[Artifact]:
+        """The indexes of a space, newest first."""
+        rows = self._db.execute(
+            "SELECT id, space_id, kind, bytes, sha256, stat, rows, max_seq, params FROM artifact "
+            "WHERE space_id = ? ORDER BY id DESC",
+            (space_id,),
+        )
+        return [Artifact(*row) for row in rows]
+
+    def count(self, space_id: int, after: int = 0) -> int:
+        """How many vectors a space has with ``seq`` above ``after``."""
+        return self._one("SELECT count(*) FROM embedding WHERE space_id = ? AND seq > ?", space_id, after)
+
+    def max_seq(self, space_id: int) -> int:
+        return self._one("SELECT max(seq) FROM embedding WHERE space_id = ?", space_id)
+
+    def blocks(self, space_id: int, dim: int, after: int = 0, upto: int | None = None) -> Iterator[Embeddings]:
+        """Stream the vectors with ``after < seq <= upto``, in the order they were committed."""
+        cursor = self._db.execute(
+            "SELECT segment_id, vector FROM embedding WHERE space_id = ? AND seq > ? AND seq <= ? ORDER BY seq",
+            (space_id, after, 2**62 if upto is None else upto),
+        )
+        while rows := cursor.fetchmany(BLOCK):
+            yield _embeddings(rows, dim)
+
+    def vectors(self, space_id: int, dim: int, segment_ids: Sequence[int]) -> Embeddings:
+        """The stored vectors of these segments, those that exist, in no promised order."""
+        rows: list[tuple[int, bytes]] = []
+        for start in range(0, len(segment_ids), 1000):
+            chunk = [int(i) for i in segment_ids[start : start + 1000]]
+            rows += self._db.execute(
+                f"SELECT segment_id, vector FROM embedding WHERE space_id = ? AND segment_id IN ({_marks(chunk)})",
+                (space_id, *chunk),
+            )
+        return _embeddings(rows, dim)
+
+    def live(self, segment_ids: Sequence[int]) -> dict[int, Found]:
+        """The segments among these whose files are still known and present, with their absolute paths."""
+        found: dict[int, Found] = {}
+        for start in range(0, len(segment_ids), 1000):
+            chunk = [int(i) for i in segment_ids[start : start + 1000]]
+            for row in self._db.execute(
+                "SELECT s.id, i.id, r.path, i.path, i.modality, s.start, s.end, s.unit FROM segment s "
+                "JOIN item i ON i.id = s.item_id JOIN root r ON r.id = i.root_id "
+                f"WHERE i.gone IS NULL AND s.id IN ({_marks(chunk)})",
+                chunk,
+            ):
+                segment_id, item_id, root, path, modality, start_at, end_at, unit = row
+                span = None if unit is None else Span(start_at, end_at, unit)
+                found[segment_id] = Found(segment_id, item_id, join(root, path), Modality(modality), span)
+        return found
+
+    def segments_within(self, path: bytes | None, modalities: Sequence[str] | None) -> IdArray:
+        """Ids int64 ``(n,)``, ascending, of the live segments at or below ``path`` and of these modalities."""
+        where, values = ["i.gone IS NULL"], list[object]()
+        if path is not None:
+            where.append(f"({self._below(path, values)})")
+        if modalities is not None:
+            where.append(f"i.modality IN ({_marks(modalities)})")
+            values += modalities
+        rows = self._db.execute(
+            f"SELECT s.id FROM segment s JOIN item i ON i.id = s.item_id WHERE {' AND '.join(where)} ORDER BY s.id",
+            values,
+        )
+        return np.fromiter((row[0] for row in rows), np.int64)
+
+    def _below(self, path: bytes, values: list[object]) -> str:
+        """An SQL condition on ``item`` for "at or below an absolute path"; its values go to the end of ``values``."""
+        conditions = ["0"]
+        for root_id, root in self._db.execute("SELECT id, path FROM root"):
+            if is_below(root, path):
+                conditions.append("i.root_id = ?")
+                values.append(root_id)
+            elif is_below(path, root):
+                relative = path[len(root) :].lstrip(b"/")
+                conditions.append("i.root_id = ? AND (i.path = ? OR i.path >= ? AND i.path < ?)")
+                values += [root_id, relative, relative + b"/", relative + b"0"]  # "0" follows "/"
+        return " OR ".join(conditions)
+
+    def donor(self, sha256: bytes, space_id: int) -> int | None:
+        """An item with the same content that already has vectors in this space."""
+        row = self._db.execute(
+            "SELECT i.id FROM item i JOIN segment s ON s.item_id = i.id "
+            "JOIN embedding e ON e.segment_id = s.id AND e.space_id = ? WHERE i.sha256 = ? LIMIT 1",
+            (space_id, sha256),
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Rows of a statement, for the reports of `status`, `ls` and `errors`."""
+        return self._db.execute(sql, values).fetchall()
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Whether ``path`` is ``folder`` or lies in it: ``/a/b`` is below ``/a`` and ``/a/b``, ``/ab`` is not."""
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def decode_vectors(blobs: Sequence[bytes], dim: int) -> FloatArray:
+    """Stored float16 blobs to float32 ``(n, dim)``. Raises ``Damaged`` for a blob of another length."""
+    joined = b"".join(blobs)
+    if len(joined) != 2 * dim * len(blobs):
+        raise Damaged("a stored vector has the wrong length: run `mmsearch repair`")
+    return np.frombuffer(joined, "<f2").reshape(-1, dim).astype(np.float32)
+
+
+def encode_vectors(vectors: FloatArray) -> list[tuple[bytes, int]]:
+    """Rows as stored: (float16 little-endian bytes, their crc32)."""
+    stored = vectors.astype("<f2")
+    data, size = stored.tobytes(), stored.shape[1] * 2
+    blobs = [data[start : start + size] for start in range(0, len(data), size)]
+    return [(blob, zlib.crc32(blob)) for blob in blobs]
+
+
+def _embeddings(rows: Sequence[tuple[int, bytes]], dim: int) -> Embeddings:
+    ids = np.array([row[0] for row in rows], np.int64)
+    try:
+        return Embeddings(ids, decode_vectors([row[1] for row in rows], dim))
+    except EncoderError as error:
+        raise Damaged(f"the catalog holds a damaged vector ({error}): run `mmsearch repair`") from error

@@ -1,0 +1,109 @@
+"""The tables, as SQLAlchemy Core sees them. `migrations` creates them; a test holds the two equal.
+
+Ids are AUTOINCREMENT and never reused: an artifact that is behind can name rows that are gone, never the
+wrong row. Paths are bytes. `embedding.seq` grows with every committed row, so "what came after the artifact" is
+a range of the primary key.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BLOB, Column, Float, ForeignKey, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+
+def _id() -> Column[int]:
+    return Column("id", Integer, primary_key=True)
+
+
+migration = Table("migration", metadata, Column("number", Integer, primary_key=True), Column("name", Text))
+
+setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", Text))
+
+root = Table(
+    "root",
+    metadata,
+    _id(),
+    Column("path", BLOB),  # absolute
+    Column("offline", Integer),  # 1: not reachable at the last run; its items stay as they are
+)
+
+item = Table(
+    "item",
+    metadata,
+    _id(),
+    Column("root_id", Integer, ForeignKey("root.id")),
+    Column("path", BLOB),  # relative to the root
+    Column("size", Integer),
+    Column("mtime_ns", Integer),
+    Column("inode", Integer),
+    Column("sha256", BLOB),  # of the content; null where the file was never read whole
+    Column("modality", Text),
+    Column("state", Text),  # types.State, without `missing`
+    Column("reason", Text),
+    Column("gone", Text),  # when the file was found missing; null while it is there
+    Column("added", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("taken", Text),
+    Column("camera", Text),
+    Column("lat", Float),
+    Column("lon", Float),
+    Column("duration_s", Float),
+)
+
+segment = Table(
+    "segment",
+    metadata,
+    _id(),
+    Column("item_id", Integer, ForeignKey("item.id")),
+    Column("start", Float),  # span in seconds or characters; null: the whole item
+    Column("end", Float),
+    Column("unit", Text),
+)
+
+space = Table(
+    "space",
+    metadata,
+    _id(),
+    Column("fingerprint", Text),
+    Column("model", Text),
+    Column("dim", Integer),
+    Column("created", Text),
+)
+
+embedding = Table(
+    "embedding",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("space_id", Integer, ForeignKey("space.id")),
+    Column("segment_id", Integer, ForeignKey("segment.id")),
+    Column("vector", BLOB),  # float16, little-endian, unit length
+    Column("crc32", Integer),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    _id(),  # the generation; the file is named after it
+    Column("space_id", Integer, ForeignKey("space.id")),
+    Column("kind", Text),
+    Column("bytes", Integer),
+    Column("sha256", Text),
+    Column("stat", Text),  # of the file when its sha256 was last known to be right
+    Column("rows", Integer),
+    Column("max_seq", Integer),
+    Column("params", Text),  # JSON
+    Column("created", Text),
+)
+
+run = Table(
+    "run",
+    metadata,
+    _id(),
+    Column("started", Text),
+    Column("finished", Text),  # null: it was killed
+    Column("space_id", Integer, ForeignKey("space.id")),
+    Column("device", Text),
+    Column("counts", Text),  # JSON
+)

@@ -1,0 +1,148 @@
+"""Measure a model through the public ``Encoder`` protocol: the figures beside their bars.
+
+``hit@k`` is the share of queries with a right answer among the first ``k`` (what CLIP papers print as R@k). None of
+the data measured here is trained on; ESC-10 is measured on folds that the tower at hand has not heard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsearch.training import data
+from mmsearch.training.prompts import PHOTO_PROMPTS, SOUND_PROMPTS
+from mmsearch.types import Encoder, FloatArray, Modality
+
+BARS = {
+    "t2i@1": 24, "t2i@5": 53, "t2i@10": 66,
+    "i2t@1": 31, "i2t@5": 59, "i2t@10": 71,
+    "zh t2i@10": 50, "label top-1": 55, "label top-5": 80, "coco t2i@10": 85,
+    "esc10 class": 92, "esc10 t2s precision@10": 95,
+    "bark to dog precision@5": 60, "rooster to cock@10": 50, "synonyms top-5": 70,
+}  # fmt: skip
+
+
+def hit_at(similarity: FloatArray, right: npt.NDArray[np.bool_], ks: Sequence[int] = (1, 5, 10)) -> list[float]:
+    """Percent of queries (rows) with a right column in their first ``k``. Ties count against the model."""
+    best = np.where(right, similarity, -np.inf).max(axis=1, keepdims=True)
+    ahead = ((similarity >= best) & ~right).sum(axis=1)
+    return [100 * float((ahead < k).mean()) for k in ks]
+
+
+def fit_photo(path: Path, encoder: Encoder, fit: str | None = None) -> npt.NDArray[np.uint8]:
+    """The photo as ``spec.image`` asks, uint8 ``(size, size, 3)``; ``fit`` overrides the spec's, for comparison."""
+    from PIL import Image
+
+    wanted = encoder.spec.image
+    assert wanted is not None
+    size, fit = wanted.size, fit or wanted.fit
+    resample = Image.Resampling.BICUBIC if wanted.resample == "bicubic" else Image.Resampling.BILINEAR
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    width, height = image.size
+    if fit == "squash":
+        return np.asarray(image.resize((size, size), resample))
+    scale = size / (min if fit == "crop" else max)(width, height)
+    image = image.resize((round(width * scale), round(height * scale)), resample)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def retrieval(encoder: Encoder, photos: list[data.Captioned], fit: str | None = None) -> dict[str, float]:
+    """hit@1/5/10 both ways in English and text to image in Chinese."""
+    images = encode_photos(encoder, [photo.path for photo in photos], fit)
+    figures = {}
+    for prefix, captions in (("", [p.en for p in photos]), ("zh ", [p.zh for p in photos])):
+        owner = np.array([i for i, group in enumerate(captions) for _ in group])
+        if not len(owner):
+            continue
+        texts = encoder.encode([text for group in captions for text in group], Modality.TEXT)
+        right = owner[:, None] == np.arange(len(photos))
+        for k, value in zip((1, 5, 10), hit_at(texts @ images.T, right), strict=True):
+            figures[f"{prefix}t2i@{k}"] = value
+        for k, value in zip((1, 5, 10), hit_at(images @ texts.T, right.T), strict=True):
+            figures[f"{prefix}i2t@{k}"] = value
+    return figures
+
+
+def encode_photos(encoder: Encoder, paths: list[Path], fit: str | None = None) -> FloatArray:
+    parts = [
+        encoder.encode([fit_photo(path, encoder, fit) for path in paths[i : i + 64]], Modality.IMAGE)
+        for i in range(0, len(paths), 64)
+    ]
+    return np.concatenate(parts)
+
+
+def labels(encoder: Encoder, fit: str | None = None) -> dict[str, float]:
+    """200 photos among 1,000 ImageNet names. The names were trained on: label-distilled, not zero-shot."""
+    names = [PHOTO_PROMPTS[0].format(group[0]) for group in data.imagenet_names()]
+    texts = encoder.encode(names, Modality.TEXT)
+    paths, wanted = zip(*data.imagenet_photos(), strict=True)
+    right = np.array(wanted)[:, None] == np.arange(len(names))
+    top1, top5 = hit_at(encode_photos(encoder, list(paths), fit) @ texts.T, right, (1, 5))
+    return {"label top-1": top1, "label top-5": top5}
+
+
+def sounds(encoder: Encoder, folds: Sequence[int] = (1, 2, 3)) -> dict[str, float]:
+    """ESC-10: class by name, text to sound, and sound to the ImageNet photos."""
+    clips = [clip for clip in data.esc10() if clip[2] in folds]
+    classes = sorted({name for _, name, _ in clips})
+    owner = np.array([classes.index(name) for _, name, _ in clips])
+    vectors = encoder.encode([data.read_sound(path) for path, _, _ in clips], Modality.AUDIO)
+    texts = encoder.encode([SOUND_PROMPTS[0].format(name.lower()) for name in classes], Modality.TEXT)
+    similarity = vectors @ texts.T
+    first = np.argsort(-similarity.T, axis=1)[:, :10]
+    precision = np.mean([(owner[rows] == c).mean() for c, rows in enumerate(first)])
+    figures = {"esc10 class": 100 * float((similarity.argmax(1) == owner).mean())}
+    figures["esc10 t2s precision@10"] = 100 * float(precision)
+    paths = [path for path, _ in data.imagenet_photos()]
+    photos = encode_photos(encoder, paths)
+    nearest = np.argsort(-(vectors @ photos.T), axis=1)
+    dogs = np.array([151 <= label <= 268 for _, label in data.imagenet_photos()])
+    barks, roosters = (nearest[owner == classes.index(name)] for name in ("Dog bark", "Rooster"))
+    cock = next(i for i, path in enumerate(paths) if path.stem.endswith("_cock"))
+    figures["bark to dog precision@5"] = 100 * float(dogs[barks[:, :5]].mean())
+    figures["rooster to cock@10"] = 100 * float((roosters[:, :10] == cock).any(1).mean())
+    return figures
+
+
+def synonyms(encoder: Encoder) -> dict[str, float]:
+    """100 pairs: the share whose second word is among the five nearest of 2,000 nouns to the first."""
+    pairs, nouns = data.synonyms()
+    vocabulary = sorted({*nouns, *(b for _, b in pairs)})
+    prompt = PHOTO_PROMPTS[0]
+    pool = encoder.encode([prompt.format(noun) for noun in vocabulary], Modality.TEXT)
+    queries = encoder.encode([prompt.format(a) for a, _ in pairs], Modality.TEXT)
+    similarity = queries @ pool.T
+    for row, (a, _) in enumerate(pairs):
+        if a in vocabulary:
+            similarity[row, vocabulary.index(a)] = -1  # a word is not its own synonym
+    right = np.array([[noun == b for noun in vocabulary] for _, b in pairs])
+    return {"synonyms top-5": hit_at(similarity, right, (5,))[0]}
+
+
+def everything(encoder: Encoder) -> dict[str, float]:
+    """All figures by name, in percent."""
+    figures = retrieval(encoder, data.flickr8k("val"))
+    figures |= labels(encoder)
+    figures["coco t2i@10"] = retrieval(encoder, data.coco_photos())["t2i@10"]
+    figures |= synonyms(encoder)
+    if Modality.AUDIO in encoder.spec.modalities:
+        figures |= sounds(encoder)
+    return figures
+
+
+def main() -> None:
+    """Print every figure of the installed model beside its bar, one JSON line each."""
+    from mmsearch.encoders import mini
+
+    for name, value in everything(mini.load()).items():
+        print(json.dumps({"figure": name, "value": round(value, 1), "bar": BARS.get(name)}))
+
+
+if __name__ == "__main__":
+    main()
