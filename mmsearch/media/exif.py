@@ -65,8 +65,8 @@ def _text(value: object) -> str:
 
 
 def _camera(make: str, model: str) -> str | None:
-    """``Canon`` and ``Canon EOS 5D`` give ``Canon EOS 5D``; ``NIKON CORPORATION`` and ``NIKON D90`` give ``NIKON D90``."""
-    if make and not model.lower().startswith(make.split()[0].lower()):
+    """The maker is not said twice: ``NIKON CORPORATION`` and ``NIKON D90`` give ``NIKON D90``."""
+    if make and not model.lower().startswith(make.split(maxsplit=1)[0].lower()):
         return f"{make} {model}".strip()
     return model or None
 
@@ -74,7 +74,7 @@ def _camera(make: str, model: str) -> str | None:
 def _time(value: object) -> str | None:
     match = _DATE.match(_text(value))
     try:
-        return datetime(*map(int, match.groups())).isoformat() if match else None
+        return datetime.fromisoformat("{}-{}-{}T{}:{}:{}".format(*match.groups())).isoformat() if match else None
     except ValueError:
         return None
 
@@ -83,7 +83,7 @@ def _degrees(gps: Mapping[int, Any], tag: int, negative: str, limit: int) -> flo
     """Degrees, minutes and seconds at ``tag + 1`` with their hemisphere at ``tag``, as decimal degrees."""
     try:
         parts = [float(part) for part in gps[tag + 1]]
-        value = sum(part / 60**i for i, part in enumerate(parts[:3]))
+        value: float = sum(part / 60.0**i for i, part in enumerate(parts[:3]))
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     if not parts or not math.isfinite(value) or not 0 <= value <= limit:

@@ -172,7 +172,8 @@ def _salvage(opened: _Opened, data: bytes, want: ImageInput, error: Exception) -
 
 
 def _is_interlaced_gif(image: ImageFile) -> bool:
-    return image.format == "GIF" and bool(image.tile) and bool(image.tile[0].args[1])
+    args = image.tile[0].args if image.format == "GIF" and image.tile else None
+    return isinstance(args, tuple) and bool(args[1])
 
 
 def _rows_present(pixels: npt.NDArray[Any]) -> tuple[int, int]:
