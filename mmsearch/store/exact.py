@@ -19,7 +19,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self, TypeAlias
 
@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import Damaged, EncoderError
+from mmsearch.store.indexes import Blocks, Built
 from mmsearch.types import Embeddings, FloatArray, IdArray, IndexSpec, Neighbors, check_unit_rows
 
 Matrix: TypeAlias = npt.NDArray[np.float16] | FloatArray
@@ -126,10 +127,10 @@ class ExactIndex:
         if not len(self):
             return np.empty(0, np.int64)
         at = np.minimum(np.searchsorted(self._ids, within, sorter=self._order), len(self) - 1)
-        rows: IdArray = at if self._order is None else self._order[at]
-        known = self._ids[rows] == within
+        rows = at if self._order is None else self._order[at]
+        known: npt.NDArray[np.bool_] = self._ids[rows] == within
         known[1:] &= within[1:] != within[:-1]
-        return rows[known]
+        return rows[known].astype(np.int64)
 
     def _candidates(self, queries: FloatArray, k: int, rows: IdArray | None) -> list[IdArray]:
         """For each query the row numbers of everything that can be among its ``k`` best."""
@@ -258,3 +259,18 @@ def _parse(data: bytes | mmap.mmap) -> tuple[IdArray, Matrix]:
         raise Damaged("an exact index has the wrong size: run `mmsearch repair`")
     vectors = np.frombuffer(data, np.dtype(f"<f{item}"), rows * dim).reshape(rows, dim)
     return np.frombuffer(data, "<i8", rows, ids_at), vectors
+
+
+class _Exact:
+    """The kind ``exact``, as ``mmsearch.store.indexes`` asks for it."""
+
+    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu") -> Built:
+        return Built(chunks(blocks(), dim), {"dtype": "float16"})
+
+    def open(
+        self, path: str | bytes, rows: int, dim: int, params: Mapping[str, Any], *, device: str = "cpu"
+    ) -> ExactIndex:
+        return ExactIndex.open(path, rows, dim)
+
+
+EXACT = _Exact()
