@@ -14,6 +14,10 @@ from mmsearch.types import ImageInput
 MAX_PIXELS = 512_000_000
 """What a JPEG decoded at reduced scale may hold at full size; about 2.5 s of Huffman decoding."""
 
+KEEP = 2.9
+"""How many times the pixels that the encoder needs, each way, are decoded. The mean error against full decoding is
+0.23 grey levels at 3.3 times, 0.25 at 2.9, 0.36 at 2; most of it is rounding to whole levels once more."""
+
 MAX_SCANS = 100
 """A progressive JPEG has about 10 scans; each one, however short, costs a pass over the whole picture."""
 
@@ -36,7 +40,7 @@ def count_scans(image: ImageFile, data: bytes) -> int:
 
 
 def draft(image: ImageFile, scans: int, want: ImageInput) -> float:
-    """Have libjpeg decode at 1/2, 1/4 or 1/8, keeping at least twice the pixels that the encoder needs, each way.
+    """Have libjpeg decode at 1/2, 1/4 or 1/8, keeping ``KEEP`` times the pixels that the encoder needs, each way.
 
     Returns the scale. ``image.size`` is then the decoded size, rounded up.
     """
@@ -45,6 +49,6 @@ def draft(image: ImageFile, scans: int, want: ImageInput) -> float:
     if width * height > (MAX_PIXELS if scans == 1 else MAX_PIXELS // 8):
         return 1.0
     out_width, out_height, (left, top, right, bottom) = fit(width, height, want)
-    need = ceil(2 * out_width * width / (right - left)), ceil(2 * out_height * height / (bottom - top))
+    need = ceil(KEEP * out_width * width / (right - left)), ceil(KEEP * out_height * height / (bottom - top))
     drafted = image.draft(None, need)
     return drafted[1][2] / width if drafted else 1.0
