@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from mmsearch.indexer import ignore
 from mmsearch.indexer.ignore import IgnoreFile
+from mmsearch.types import FileStat
 
 JUNK = frozenset(
     name.lower().encode()
@@ -32,15 +33,6 @@ JUNK = frozenset(
 
 NO_MEDIA = b".nomedia"
 """A folder that holds a file of this name is skipped with all below it, as Android does."""
-
-
-class Entry(NamedTuple):
-    """A regular file: its path relative to the root, size in bytes, mtime in nanoseconds, inode."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    inode: int
 
 
 OnError = Callable[[bytes, OSError], None]
@@ -59,7 +51,7 @@ def walk(
     follow_links: bool = False,
     avoid: Collection[tuple[int, int]] = frozenset(),
     on_error: OnError = _unheard,
-) -> Iterator[Entry]:
+) -> Iterator[FileStat]:
     """Yield the regular files below ``root/start``; paths are relative to ``root``. A file yields itself alone.
 
     ``include`` and ``exclude`` are shell globs, matched against the whole relative path and against the name, without
@@ -76,7 +68,7 @@ def walk(
         on_error(start, error)
         return
     if stat.S_ISREG(status.st_mode):
-        yield Entry(start, status.st_size, status.st_mtime_ns, status.st_ino)
+        yield FileStat(start, status.st_size, status.st_mtime_ns, status.st_ino)
     elif stat.S_ISDIR(status.st_mode):
         walker = _Walker(root, _globs(include), _globs(exclude), follow_links, avoid, on_error)
         yield from walker.below(start)
@@ -98,7 +90,7 @@ class _Walker:
     entered: set[tuple[int, int]] = field(default_factory=set)
     pending: deque[_Folder] = field(default_factory=deque)
 
-    def below(self, start: bytes) -> Iterator[Entry]:
+    def below(self, start: bytes) -> Iterator[FileStat]:
         self.pending.append(_Folder(start, self._rules_above(start)))
         while self.pending:
             # Folders are listed one after another, never nested: one open handle, however deep the tree.
@@ -128,7 +120,7 @@ class _Walker:
         own = ignore.load(path, _prefix(folder.path))
         return (*folder.rules, own) if own else folder.rules
 
-    def _list(self, folder: bytes, rules: tuple[IgnoreFile, ...]) -> Iterator[Entry]:
+    def _list(self, folder: bytes, rules: tuple[IgnoreFile, ...]) -> Iterator[FileStat]:
         prefix = _prefix(folder)
         with os.scandir(_join(self.root, folder)) as items:
             for item in items:
@@ -140,7 +132,7 @@ class _Walker:
                     if item.is_file(follow_symlinks=self.follow_links):
                         if self._takes(path, name, rules):
                             status = item.stat(follow_symlinks=self.follow_links)
-                            yield Entry(path, status.st_size, status.st_mtime_ns, status.st_ino)
+                            yield FileStat(path, status.st_size, status.st_mtime_ns, status.st_ino)
                     elif item.is_dir(follow_symlinks=self.follow_links) and self._descends(path, name, rules):
                         # Links wait until every real folder is done, so that the real path is the one that counts.
                         add = self.pending.appendleft if item.is_symlink() else self.pending.append

@@ -16,6 +16,7 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 from sqlalchemy import (
     URL,
     Connection,
@@ -38,7 +39,7 @@ from mmsearch.errors import Damaged, StorageFull
 from mmsearch.store import layout, schema
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
-from mmsearch.store.reader import Reader, Space, encode_vectors
+from mmsearch.store.reader import Artifact, Reader, Space, encode_vectors
 from mmsearch.types import EncoderSpec, FileStat, FloatArray, MediaFacts, Modality, Span, State
 
 
@@ -73,6 +74,8 @@ class Known(NamedTuple):
     item_id: int | None
     state: State | None
     reason: str | None
+    sha256: bytes | None
+    present: bool  # it was not missing
     same: bool  # size, time and inode are as they were
     encoded: bool  # it has vectors in the space asked for
 
@@ -82,7 +85,7 @@ class Catalog:
 
     def __init__(self, folder: str, lock_timeout: float = 0.0) -> None:
         self.folder = folder
-        if not os.path.isfile(os.path.join(folder, layout.CATALOG)):
+        if not layout.holds_library(folder):
             layout.create(folder, _fill_newborn)
         self._lock = WriterLock(folder, lock_timeout)
         try:
@@ -172,17 +175,7 @@ class Catalog:
             first = connection.execute(text("SELECT coalesce(max(rowid), 0) FROM temp.seen")).scalar_one()
             connection.exec_driver_sql("INSERT INTO temp.seen VALUES (?, ?, ?, ?)", list(files))
             rows = connection.execute(text(_COMPARE), {**values, "first": first}).all()
-        return [
-            Known(
-                FileStat(*row[:4]),
-                row[4],
-                None if row[5] is None else State(row[5]),
-                row[6],
-                bool(row[7]),
-                bool(row[8]),
-            )
-            for row in rows
-        ]
+        return [_known(*row) for row in rows]
 
     def unlisted(self, root_id: int, start: bytes) -> Iterator[tuple[int, bytes]]:
         """Items (id, relative path) at or below ``start`` that are present in the catalog but were not listed."""
@@ -220,10 +213,55 @@ class Catalog:
                 connection.execute(delete(table).where(table.c.id.in_(chunk), ~indexed))
                 connection.execute(update(table).where(table.c.id.in_(chunk), table.c.gone.is_(None)), {"gone": now()})
 
+    # -- artifacts ----------------------------------------------------------------------------------------------
+
+    def next_generation(self) -> int:
+        """The id that the next artifact will have: its file is named after it before its row is there."""
+        with self.transaction() as connection:
+            return _next_id(connection, "artifact")
+
+    def add_artifact(self, artifact: Artifact) -> None:
+        row = {name: getattr(artifact, name) for name in Artifact.__slots__}
+        with self.transaction() as connection:
+            connection.execute(insert(schema.artifact), {**row, "created": now()})
+
+    def drop_artifacts(self, generations: Sequence[int]) -> None:
+        if generations:
+            with self.transaction() as connection:
+                connection.execute(delete(schema.artifact).where(schema.artifact.c.id.in_(generations)))
+
+    # -- upkeep -------------------------------------------------------------------------------------------------
+
     def update_text(self) -> None:
         """Let the full-text index take in the items that it lacks (derived data: in bulk, not row by row)."""
         with self.transaction() as connection:
             connection.execute(text(_UPDATE_TEXT))
+
+    def drop_vectors(self, space_id: int, segment_ids: Sequence[int]) -> None:
+        """Forget these vectors; the next `index` finds their files without any and encodes them again."""
+        table = schema.embedding
+        with self.transaction() as connection:
+            for chunk in _chunks(segment_ids):
+                connection.execute(delete(table).where(table.c.space_id == space_id, table.c.segment_id.in_(chunk)))
+
+    def drop_space(self, space_id: int) -> None:
+        """Forget a space with its vectors, its indexes and its runs; the files stay known."""
+        with self.transaction() as connection:
+            for table in (schema.embedding, schema.artifact, schema.run):
+                connection.execute(delete(table).where(table.c.space_id == space_id))
+            connection.execute(delete(schema.space).where(schema.space.c.id == space_id))
+
+    def reindex(self) -> None:
+        """Build SQLite's own indexes again from the tables."""
+        with self.transaction() as connection:
+            connection.execute(text("REINDEX"))
+
+    def compact(self) -> None:
+        """Give free pages back to the disk and empty the write-ahead log."""
+        raw = self._connection.connection.driver_connection  # neither works inside a transaction
+        assert raw is not None
+        raw.execute("PRAGMA incremental_vacuum").fetchall()
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def remove_items(self, item_ids: Sequence[int]) -> None:
         """Forget these items, their segments and their vectors."""
@@ -239,7 +277,7 @@ _HAS_VECTORS = (
 )
 _SAME = "(i.size = l.size AND i.mtime_ns = l.mtime_ns AND i.inode = l.inode)"
 _COMPARE = f"""
-SELECT l.path, l.size, l.mtime_ns, l.inode, i.id, i.state, i.reason, {_SAME}, {_HAS_VECTORS}
+SELECT l.path, l.size, l.mtime_ns, l.inode, i.id, i.state, i.reason, i.sha256, i.gone IS NULL, {_SAME}, {_HAS_VECTORS}
 FROM temp.seen l LEFT JOIN item i ON i.root_id = :root AND i.path = l.path
 WHERE l.rowid > :first
   AND (i.id IS NULL OR i.state <> 'ok' OR i.gone IS NOT NULL OR NOT {_SAME} OR NOT (:complete OR {_HAS_VECTORS}))
@@ -253,6 +291,14 @@ INSERT INTO item_text (rowid, name, text) SELECT id, CAST(path AS TEXT), '' FROM
 WHERE id > (SELECT coalesce(max(rowid), 0) FROM item_text)
 """
 _COUNT_GONE = f"SELECT count(*) FROM item WHERE {BELOW} AND gone IS NOT NULL"
+
+
+def _known(
+    path: bytes, size: int, mtime_ns: int, inode: int, item_id: int | None, state: str | None, *rest: Any
+) -> Known:
+    reason, sha256, *flags = rest
+    file = FileStat(path, size, mtime_ns, inode)
+    return Known(file, item_id, None if state is None else State(state), reason, sha256, *map(bool, flags))
 
 
 def below(root_id: int, start: bytes) -> dict[str, object]:

@@ -38,9 +38,14 @@ def default_folder() -> str:
     return os.path.join(platformdirs.user_data_dir("mmsearch", appauthor=False), "library")
 
 
+def holds_library(folder: str) -> bool:
+    """Whether there is a catalog in ``folder``."""
+    return os.path.isfile(os.path.join(folder, CATALOG))
+
+
 def require_library(folder: str) -> None:
     """Raise ``NoLibrary`` unless ``folder`` holds a catalog."""
-    if not os.path.isfile(os.path.join(folder, CATALOG)):
+    if not holds_library(folder):
         raise NoLibrary(f"there is no library in {folder}: make one with `mmsearch index FOLDER`")
 
 
@@ -50,7 +55,7 @@ def create(folder: str, fill: Callable[[str], None]) -> None:
     Returns quietly if another process was faster. Raises ``UsageError`` for a folder that holds something else.
     """
     if os.path.isdir(folder) and os.listdir(folder):
-        if os.path.isfile(os.path.join(folder, CATALOG)):
+        if holds_library(folder):
             return
         raise UsageError(f"{folder} is not empty and not a library: choose another folder with --library")
     os.makedirs(os.path.dirname(folder) or ".", exist_ok=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from mmsearch.errors import Damaged, EncoderError, NoLibrary
 from mmsearch.store.layout import CATALOG, refuse_newer, require_library
-from mmsearch.types import Embeddings, FloatArray, IdArray, Modality, Span
+from mmsearch.types import Embeddings, FloatArray, IdArray, MediaFacts, Modality, Span, State
 
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
@@ -63,6 +63,29 @@ class Found:
     path: bytes
     modality: Modality
     span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file that the catalog knows, by its absolute path."""
+
+    id: int
+    path: bytes
+    modality: str | None
+    state: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Donation:
+    """What an item gives to another file with the same content."""
+
+    state: State
+    reason: str | None
+    modality: Modality
+    facts: MediaFacts
+    spans: tuple[Span | None, ...]
+    vectors: FloatArray
 
 
 class Reader:
@@ -131,6 +154,14 @@ class Reader:
         while rows := cursor.fetchmany(BLOCK):
             yield _embeddings(rows, dim)
 
+    def raw_vectors(self, space_id: int) -> Iterator[list[tuple[int, bytes, int]]]:
+        """Stream (segment id, stored bytes, crc32) of a space, unchecked, in blocks."""
+        cursor = self._db.execute(
+            "SELECT segment_id, vector, crc32 FROM embedding WHERE space_id = ? ORDER BY seq", (space_id,)
+        )
+        while rows := cursor.fetchmany(BLOCK):
+            yield rows
+
     def vectors(self, space_id: int, dim: int, segment_ids: Sequence[int]) -> Embeddings:
         """The stored vectors of these segments, those that exist, in no promised order."""
         rows: list[tuple[int, bytes]] = []
@@ -194,9 +225,48 @@ class Reader:
         ).fetchone()
         return None if row is None else int(row[0])
 
+    def donation(self, item_id: int, space: Space) -> Donation:
+        """Everything about an item that another file with the same content can take over."""
+        facts = ", ".join(MediaFacts.__slots__)
+        row = self._db.execute(f"SELECT state, reason, modality, {facts} FROM item WHERE id = ?", (item_id,)).fetchone()
+        rows = self._db.execute(
+            "SELECT s.start, s.end, s.unit, e.vector FROM segment s JOIN embedding e ON e.segment_id = s.id "
+            "WHERE s.item_id = ? AND e.space_id = ? ORDER BY s.id",
+            (item_id, space.id),
+        ).fetchall()
+        return Donation(
+            State(row[0]),
+            row[1],
+            Modality(row[2]),
+            MediaFacts(**dict(zip(MediaFacts.__slots__, row[3:], strict=True))),
+            tuple(None if unit is None else Span(start, end, unit) for start, end, unit, _ in rows),
+            decode_vectors([row[3] for row in rows], space.dim),
+        )
+
+    def items(self, below: bytes | None = None, named: str | None = None, state: str | None = None) -> list[Item]:
+        """The items at or below an absolute path, with these words in their names, in this state; by path."""
+        where, values = ["1"], list[object]()
+        if below is not None:
+            where.append(f"({self._below(below, values)})")
+        if named is not None:
+            where.append("i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?)")
+            values.append(" ".join('"' + word.replace('"', '""') + '"' for word in named.split()))
+        if state is not None:
+            where.append(f"{_STATE} = ?")
+            values.append(state)
+        rows = self._db.execute(
+            f"SELECT i.id, r.path, i.path, i.modality, {_STATE}, i.size FROM item i JOIN root r ON r.id = i.root_id "
+            f"WHERE {' AND '.join(where)} ORDER BY r.path, i.path",
+            values,
+        )
+        return [Item(item_id, join(root, path), *rest) for item_id, root, path, *rest in rows]
+
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""
         return self._db.execute(sql, values).fetchall()
+
+
+_STATE = "CASE WHEN i.gone IS NULL THEN i.state ELSE 'missing' END"
 
 
 def is_below(path: bytes, folder: bytes) -> bool:

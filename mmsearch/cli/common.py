@@ -1,0 +1,86 @@
+"""What every command shares: its settings, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+from mmsearch.errors import MMSearchError
+
+if TYPE_CHECKING:
+    from mmsearch.library import Library
+
+INTERNAL_ERROR, INTERRUPTED = 70, 130
+
+_FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose")
+_VALUES = ("--library", "--lock-timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The global options."""
+
+    folder: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    lock_timeout: float = 0.0
+
+    def library(self) -> Library:
+        from mmsearch.library import Library
+
+        return Library(self.folder, lock_timeout=self.lock_timeout)
+
+
+def hoist(arguments: Sequence[str]) -> list[str]:
+    """Move global options to the front, so that they may also follow the command: ``ls --json`` -> ``--json ls``."""
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            others += [argument, *rest]
+        elif argument in _FLAGS or argument.startswith(tuple(f"{name}=" for name in _VALUES)):
+            options.append(argument)
+        elif argument in _VALUES:
+            options += [argument, *([value] if (value := next(rest, None)) is not None else [])]
+        else:
+            others.append(argument)
+    return options + others
+
+
+@contextmanager
+def command(context: typer.Context) -> Iterator[Settings]:
+    """The body of a command: every error becomes one line on stderr and an exit code."""
+    settings: Settings = context.obj
+    try:
+        yield settings
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`): no error. Python must not try to flush again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MMSearchError as error:
+        typer.echo(f"mmsearch: {_printable(str(error))}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("mmsearch: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if settings.verbose:
+            traceback.print_exc()
+        hint = "" if settings.verbose else " (-v shows where)"
+        typer.echo(f"mmsearch: internal error: {type(error).__name__}: {_printable(str(error))}{hint}", err=True)
+        raise typer.Exit(INTERNAL_ERROR) from None
+
+
+def _printable(message: str) -> str:
+    return message.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,42 @@
+"""`mmsearch ls`: what the library knows."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli import render
+from mmsearch.cli.common import command as body
+
+NOTHING_FOUND = 1
+
+
+def command(
+    context: typer.Context,
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help="Only files at or below PATH")] = None,
+    named: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Only files with these words in their names")
+    ] = None,
+    state: Annotated[str | None, typer.Option(help="ok, partial, rejected, transient, skipped or missing")] = None,
+    null: Annotated[bool, typer.Option("-0", help="Paths alone as they are, each ended by a NUL")] = False,
+) -> None:
+    """List the files that the library knows, and how each ended."""
+    with body(context) as settings:
+        below = None if path is None else os.path.abspath(os.fsencode(path))
+        items = settings.library().reader.items(below, named, state)
+        if settings.json:
+            render.document(
+                items=[
+                    {"item_id": i.id, "path": i.path, "modality": i.modality, "state": i.state, "size": i.size}
+                    for i in items
+                ]
+            )
+        elif null:
+            for item in items:
+                render.raw(item.path)
+        else:
+            render.table(("state", "kind", "path"), ((i.state, i.modality or "-", render.shown(i.path)) for i in items))
+        if not items:
+            raise typer.Exit(NOTHING_FOUND)

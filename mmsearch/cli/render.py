@@ -1,0 +1,72 @@
+"""How results look: a table for eyes, a line each for pipes, JSON for programs. The only place that prints.
+
+Results go to stdout, everything else to stderr. Names come from strangers' files, so control characters are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+def shown(path: bytes) -> str:
+    """A path that can't break a line or a terminal: ``b'a\\nb\\xff'`` -> ``a\\nb\\xff``, written out."""
+    return "".join(_escaped(character) for character in os.fsdecode(path))
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def line(text: str = "") -> None:
+    """A line of results."""
+    print(text)
+
+
+def note(text: str) -> None:
+    """A line beside the results."""
+    print(text, file=sys.stderr)
+
+
+def document(**fields: Any) -> None:
+    """One JSON document: indented on a terminal, compact in a pipe. Names that are not UTF-8 keep lone surrogates."""
+    indent = 2 if sys.stdout.isatty() else None
+    print(json.dumps({"schema_version": SCHEMA_VERSION, **fields}, indent=indent, default=os.fsdecode))
+
+
+def raw(path: bytes) -> None:
+    """A path as it is, ended by a NUL."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(path + b"\0")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned columns on a terminal; in a pipe the rows alone, their fields separated by tabs."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*(Text(field, overflow="fold") for field in row))
+    Console(highlight=False).print(grid)
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``1536`` -> ``1.5 kB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

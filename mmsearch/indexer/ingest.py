@@ -1,0 +1,273 @@
+"""The indexing loop: walk, compare, decode on threads, encode in batches, commit, sweep.
+
+Memory is bounded by constants, not by the corpus: files are listed in chunks, at most ``WINDOW`` of them are in
+flight, and their pixels are all that is held. Decoding runs on threads while a batch is encoded.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from mmsearch.indexer.encode import encode_each
+from mmsearch.indexer.prepare import Prepared, Preparer, encoded
+from mmsearch.indexer.scan import walk
+from mmsearch.indexer.summary import Summary
+from mmsearch.store import roots
+from mmsearch.store.catalog import Catalog, Known, Record, Write
+from mmsearch.store.reader import Space
+from mmsearch.store.roots import Scope
+from mmsearch.types import Encoder, Failure, FileStat, FloatArray, Modality, State
+
+LISTED = 2000
+"""Files compared with the catalog at a time."""
+
+BATCH = 32
+"""Pieces encoded at a time."""
+
+WINDOW = 2 * BATCH
+"""Files being read and decoded ahead of the encoder: 64 pictures of 224 x 224 are 10 MB."""
+
+COMMIT_ROWS, COMMIT_S = 256, 1.0
+"""A commit costs two disk syncs; a kill costs what was not committed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to walk and what to do; see `mmsearch index --help`."""
+
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    follow_links: bool = False
+    dry_run: bool = False
+    retry: bool = False
+    """Look again at files that were rejected or skipped before."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+
+class Ingest:
+    """One run over some scopes into one space. ``stop``, once set, ends it with everything encoded committed."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        space: Space,
+        encoder: Encoder,
+        options: Options,
+        progress: Callable[[Summary], None] = lambda summary: None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.catalog, self.space, self.encoder, self.options = catalog, space, encoder, options
+        self.summary = Summary(model=encoder.spec.name, space=encoder.spec.space)
+        self.held_back = 0
+        """Files that keep the vectors of older spaces although this one's model failed on them."""
+        self._progress, self._stop = progress, stop or threading.Event()
+
+    def run(self, scopes: Sequence[Scope]) -> Summary:
+        started = time.perf_counter()
+        complete = self.catalog.pending(self.space.id) == 0
+        for scope in scopes:
+            self._run_scope(scope, complete)
+        self.summary.interrupted = self._stop.is_set()
+        self.summary.seconds = time.perf_counter() - started
+        return self.summary
+
+    def _run_scope(self, scope: Scope, complete: bool) -> None:
+        offline = _is_offline(self.catalog, scope)
+        roots.set_offline(self.catalog, scope.root_id, offline)
+        if offline:
+            self.summary.offline.append(scope.root)
+            return
+        self.catalog.start_listing()
+        work = self._changed(scope, complete)
+        if self.options.dry_run:
+            for known in work:
+                self._count(known, "added" if known.item_id is None else "updated")
+        else:
+            self._process(scope, work)
+        if not self._stop.is_set():
+            self._sweep(scope)
+
+    # -- what to do -----------------------------------------------------------------------------------------------
+
+    def _changed(self, scope: Scope, complete: bool) -> Iterator[Known]:
+        """The listed files that need work; all others are counted here."""
+        files = self._listed(scope)
+        while chunk := list(islice(files, LISTED)):
+            known = self.catalog.compare(scope.root_id, chunk, self.space.id, complete)
+            self.summary.unchanged += len(chunk) - len(known)
+            yield from (file for file in known if not self._remembered(scope, file))
+            if self._stop.is_set():
+                return
+
+    def _listed(self, scope: Scope) -> Iterator[FileStat]:
+        def failed(path: bytes, error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                reason = (error.strerror or "cannot be read").lower()
+                self.summary.failures.append(Failure(os.path.join(scope.root, path), State.TRANSIENT, reason))
+
+        library = os.stat(self.catalog.folder)
+        return walk(
+            scope.root,
+            scope.start,
+            include=self.options.include,
+            exclude=self.options.exclude,
+            follow_links=self.options.follow_links,
+            avoid={(library.st_dev, library.st_ino)},
+            on_error=failed,
+        )
+
+    def _remembered(self, scope: Scope, known: Known) -> bool:
+        """Whether what the catalog says of a file still holds, so that it need not be read; counts it if so."""
+        if known.state is None or not known.same or not known.present:
+            return False
+        match known.state:
+            case State.PARTIAL if known.encoded:
+                pass
+            case State.REJECTED | State.SKIPPED if not self.options.retry:
+                pass
+            case _:
+                return False
+        self.summary.add(os.path.join(scope.root, known.file.path), known.state, known.reason)
+        return True
+
+    # -- doing it -------------------------------------------------------------------------------------------------
+
+    def _process(self, scope: Scope, work: Iterable[Known]) -> None:
+        preparer = Preparer(self.catalog.folder, scope.root, self.space, self.encoder.spec, self.options.follow_links)
+        ready: list[tuple[Prepared, Record]] = []
+        committed = time.monotonic()
+        try:
+            with ThreadPoolExecutor(self.options.workers, "decode") as pool:
+                for batch in _batches(self._prepared(pool, preparer, work)):
+                    ready += self._records(scope, batch)
+                    if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
+                        self._commit(scope, ready)
+                        ready, committed = [], time.monotonic()
+            self._commit(scope, ready)
+        finally:
+            preparer.close()
+
+    def _prepared(self, pool: ThreadPoolExecutor, preparer: Preparer, work: Iterable[Known]) -> Iterator[Prepared]:
+        """Prepare files on threads, a window ahead, in the order in which they were listed."""
+        window: deque[Future[Prepared]] = deque()
+        try:
+            for known in work:
+                if self._stop.is_set():
+                    break
+                window.append(pool.submit(preparer, known))
+                if len(window) >= WINDOW:
+                    yield window.popleft().result()
+            while window and not self._stop.is_set():
+                yield window.popleft().result()
+        finally:
+            for future in window:
+                future.cancel()
+
+    def _records(self, scope: Scope, batch: Sequence[Prepared]) -> list[tuple[Prepared, Record]]:
+        """Encode what was decoded; a file that has gone since it was listed is counted and leaves no record."""
+        results = iter(self._encode(batch))
+        records = []
+        for prepared in batch:
+            if prepared.decoded is not None:
+                own = [next(results) for _ in prepared.decoded.pieces]
+                records.append((prepared, encoded(prepared, own)))
+            elif prepared.record is not None:
+                records.append((prepared, prepared.record))
+            elif prepared.known.item_id is not None:
+                self.catalog.mark_gone([prepared.known.item_id])  # the sweep counts it
+            else:
+                self.summary.add(os.path.join(scope.root, prepared.known.file.path), State.MISSING, None)
+        return records
+
+    def _encode(self, batch: Sequence[Prepared]) -> list[FloatArray | str]:
+        """The results for all pieces of a batch of files, in order."""
+        pieces = [(p.decoded.modality, piece.content) for p in batch if p.decoded for piece in p.decoded.pieces]
+        results: list[FloatArray | str] = [""] * len(pieces)
+        for modality in Modality:
+            places = [i for i, (kind, _) in enumerate(pieces) if kind is modality]
+            for start in range(0, len(places), BATCH):
+                some = places[start : start + BATCH]
+                vectors = encode_each(self.encoder, [pieces[i][1] for i in some], modality)
+                for place, result in zip(some, vectors, strict=True):
+                    results[place] = result
+        return results
+
+    def _commit(self, scope: Scope, ready: Sequence[tuple[Prepared, Record]]) -> None:
+        """Write a batch of records; nothing is counted before it is committed."""
+        kept = [(prepared, record) for prepared, record in ready if not self._holds_back(prepared, record)]
+        self.catalog.write_batch(scope.root_id, self.space.id, [record for _, record in kept])
+        for prepared, record in ready:
+            path = os.path.join(scope.root, record.file.path)
+            if record.write is Write.TOUCH:
+                self.summary.unchanged += 1
+            elif record.state is not State.OK:
+                self.summary.add(path, record.state, record.reason)
+            else:
+                self._count(prepared.known, "reused" if prepared.reused else "")
+        self.held_back += len(ready) - len(kept)
+        self._progress(self.summary)
+
+    def _holds_back(self, prepared: Prepared, record: Record) -> bool:
+        """Whether a failure must not touch what is known: the file is as it was, or could not be read just now."""
+        known = prepared.known
+        indexed = known.state in (State.OK, State.PARTIAL)
+        failed = record.state not in (State.OK, State.PARTIAL)
+        return indexed and failed and (known.same or record.state is State.TRANSIENT)
+
+    def _count(self, known: Known, name: str) -> None:
+        name = name or ("added" if known.item_id is None else "updated")
+        setattr(self.summary, name, getattr(self.summary, name) + 1)
+
+    def _sweep(self, scope: Scope) -> None:
+        """Mark as missing what was not listed and is not there. Being there unlisted (a new ignore rule) is fine."""
+        unlisted = self.catalog.unlisted(scope.root_id, scope.start)
+        gone = [item_id for item_id, path in unlisted if _is_gone(os.path.join(scope.root, path))]
+        if not self.options.dry_run:
+            self.catalog.mark_gone(gone)
+            self.summary.missing += self.catalog.count_gone(scope.root_id, scope.start)
+        else:
+            self.summary.missing += len(gone) + self.catalog.count_gone(scope.root_id, scope.start)
+
+
+def _batches(prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
+    """Group files so that each group has about ``BATCH`` pieces to encode, or ``COMMIT_ROWS`` files."""
+    group: list[Prepared] = []
+    pieces = 0
+    for one in prepared:
+        group.append(one)
+        pieces += len(one.decoded.pieces) if one.decoded else 0
+        if pieces >= BATCH or len(group) >= COMMIT_ROWS:
+            yield group
+            group, pieces = [], 0
+    if group:
+        yield group
+
+
+def _is_offline(catalog: Catalog, scope: Scope) -> bool:
+    """A root that can't be listed, or is empty after being full, is a drive that is not there."""
+    try:
+        with os.scandir(scope.root) as entries:
+            empty = next(entries, None) is None
+    except NotADirectoryError:
+        return False  # a single file was indexed
+    except OSError:
+        return True
+    return empty and roots.count_items(catalog, Scope(scope.root_id, scope.root, b"")) > 0
+
+
+def _is_gone(path: bytes) -> bool:
+    """False also when we may not look: what can't be seen is not known to be gone."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,125 @@
+"""One `index` run: choose the space, run the loop over the scopes, let queries change over, publish an index."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from mmsearch.errors import UsageError
+from mmsearch.indexer.ingest import Ingest, Options
+from mmsearch.indexer.summary import Summary
+from mmsearch.store import artifacts, indexes, roots
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.layout import holds_library
+from mmsearch.store.reader import Reader, Space, is_below
+from mmsearch.store.roots import Scope
+from mmsearch.types import Encoder
+
+
+def index_paths(
+    folder: str,
+    paths: Sequence[bytes],
+    load: Callable[[str], Encoder],
+    *,
+    model: str | None = None,
+    default_model: str,
+    kind: str | None = None,
+    device: str = "cpu",
+    options: Options | None = None,
+    progress: Callable[[Summary], None] = lambda summary: None,
+    stop: threading.Event | None = None,
+    lock_timeout: float = 0.0,
+) -> Summary:
+    """Bring the library in ``folder`` up to date with absolute ``paths``; see `Library.index`."""
+    options = options or Options()
+    # A model that can't be loaded, or an index that doesn't exist, must leave no trace.
+    if kind is not None:
+        indexes.choose(kind, 0, 1)
+    encoder = load(model or _current_model(folder) or default_model)
+    _require_known_or_there(folder, paths)
+    with _catalog(folder, lock_timeout, options.dry_run) as catalog:
+        space = catalog.space(encoder.spec)
+        if catalog.reader.active_space() is None:
+            catalog.activate(space.id)  # what is committed can be found at once, also while the first run goes on
+        ingest = Ingest(catalog, space, encoder, options, progress, stop)
+        run_id = catalog.start_run(space.id, device)
+        summary = ingest.run([_scope(catalog, path) for path in _outermost(paths)])
+        summary.device = device
+        if not options.dry_run:
+            _finish(catalog, space, ingest, kind)
+        catalog.finish_run(run_id, json.dumps(summary.counts()))
+    return summary
+
+
+def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None) -> None:
+    catalog.update_text()
+    pending = catalog.pending(space.id)
+    active = catalog.reader.active_space()
+    if pending <= ingest.held_back:
+        catalog.activate(space.id)
+    elif active is not None and active.id != space.id:
+        ingest.summary.notes.append(
+            f"{pending} files have no vectors of {space.model} yet: queries use {active.model} until they do"
+        )
+    if not ingest.summary.interrupted:
+        artifacts.refresh(catalog, space, kind)
+
+
+def _current_model(folder: str) -> str | None:
+    if not holds_library(folder):
+        return None
+    reader = Reader(folder)
+    try:
+        space = reader.active_space()
+    finally:
+        reader.close()
+    return None if space is None else space.model
+
+
+@contextmanager
+def _catalog(folder: str, lock_timeout: float, dry_run: bool) -> Iterator[Catalog]:
+    """The library, open for writing; a dry run without a library works on one that is thrown away."""
+    if dry_run and not holds_library(folder):
+        with tempfile.TemporaryDirectory() as scratch, Catalog(os.path.join(scratch, "library")) as catalog:
+            yield catalog
+    else:
+        with Catalog(folder, lock_timeout) as catalog:
+            yield catalog
+
+
+def _require_known_or_there(folder: str, paths: Sequence[bytes]) -> None:
+    """Raise ``UsageError`` for a path that is neither there nor part of the library (an unplugged drive is)."""
+    known: list[bytes] = []
+    if holds_library(folder):
+        reader = Reader(folder)
+        known = [root for (root,) in reader.query("SELECT path FROM root") if isinstance(root, bytes)]
+        reader.close()
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            if not any(is_below(path, root) for root in known):
+                raise UsageError(f"{os.fsdecode(path)}: {(error.strerror or 'cannot be read').lower()}") from None
+        else:
+            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                raise UsageError(f"{os.fsdecode(path)}: neither a file nor a folder")
+
+
+def _outermost(paths: Sequence[bytes]) -> list[bytes]:
+    """Without paths that lie below another one: each file is seen once."""
+    return [path for path in dict.fromkeys(paths) if not any(is_below(path, other) for other in paths if other != path)]
+
+
+def _scope(catalog: Catalog, path: bytes) -> Scope:
+    if os.path.isdir(path):
+        return roots.claim(catalog, path)
+    # A single file belongs to its folder; a path that is not there belongs to the root that knows it.
+    if (known := roots.find(catalog, path)) is not None:
+        return known
+    folder = roots.claim(catalog, os.path.dirname(path))
+    return Scope(folder.root_id, folder.root, os.path.join(folder.start, os.path.basename(path)))

@@ -1,0 +1,247 @@
+"""A library folder, opened: the one place that wires store, encoders, indexer and retrieval together.
+
+    from mmsearch import Library
+
+    library = Library("./my-library")
+    library.index(["./photos"])
+    for hit in library.search("a cat on a sofa"):
+        print(hit.score, hit.path)
+
+Everything heavy is imported by the method that needs it: a search loads neither SQLAlchemy nor the indexer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mmsearch.encoders import registry
+from mmsearch.errors import NoLibrary, UsageError
+from mmsearch.retrieval.parse import file_part, text_part
+from mmsearch.retrieval.search import Searcher, embed
+from mmsearch.store import artifacts, layout
+from mmsearch.store.reader import Reader, Space
+from mmsearch.types import Encoder, Hit, Modality, Part, Query
+
+if TYPE_CHECKING:
+    import threading
+    from types import TracebackType
+    from typing import Self
+
+    from mmsearch.indexer.ingest import Options
+    from mmsearch.indexer.summary import Summary
+    from mmsearch.store.catalog import Catalog
+    from mmsearch.store.check import Problem
+
+DEFAULT_MODEL = "mini"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hits of a question, best first, and how they were found. Iterates over the hits."""
+
+    hits: tuple[Hit, ...]
+    space: Space
+    index: str
+    """The kind of index that was asked; ``scan`` when all vectors were read from the catalog."""
+    took_ms: dict[str, float]
+    """Milliseconds: ``load`` (library and model), ``encode`` (the question), ``search``, ``total``."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, a damaged index for instance."""
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+@dataclass(slots=True)
+class _Clock:
+    started: float = field(default_factory=time.perf_counter)
+    laps: dict[str, float] = field(default_factory=dict)
+
+    def lap(self, name: str) -> None:
+        self.laps[name] = (time.perf_counter() - self.started) * 1e3 - sum(self.laps.values())
+
+    def total(self) -> dict[str, float]:
+        return {**self.laps, "total": sum(self.laps.values())}
+
+
+class Library:
+    """A folder with an index of your files. Nothing is opened, created or locked before a method needs it.
+
+    ``folder`` None: ``$MMSEARCH_LIBRARY``, else the platform's folder for application data. Searching is
+    read-only and safe from several processes at once; the methods that write take the library's lock, waiting
+    ``lock_timeout`` seconds for it, and raise ``Locked`` after that.
+    """
+
+    def __init__(self, folder: str | None = None, *, lock_timeout: float = 0.0) -> None:
+        self.folder = layout.default_folder() if folder is None else os.path.abspath(folder)
+        self.lock_timeout = lock_timeout
+        self._encoders: dict[tuple[str, str], Encoder] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection that searches use; the next search opens a new one."""
+        if "reader" in self.__dict__:
+            self.reader.close()
+            del self.__dict__["reader"]
+
+    @cached_property
+    def reader(self) -> Reader:
+        """A read-only view of the catalog. Raises ``NoLibrary`` where there is none."""
+        return Reader(self.folder)
+
+    def encoder(self, model: str, device: str = "cpu") -> Encoder:
+        """The encoder of this name, loaded once."""
+        if (model, device) not in self._encoders:
+            self._encoders[model, device] = registry.load(model, device)
+        return self._encoders[model, device]
+
+    # -- indexing -------------------------------------------------------------------------------------------------
+
+    def index(
+        self,
+        paths: Sequence[str | bytes],
+        *,
+        model: str | None = None,
+        index: str | None = None,
+        device: str = "auto",
+        options: Options | None = None,
+        progress: Callable[[Summary], None] = lambda summary: None,
+        stop: threading.Event | None = None,
+    ) -> Summary:
+        """Bring the library up to date with these files and folders, making it if there is none.
+
+        ``model`` None keeps the library's model. Another model builds its vectors beside the old ones, and queries
+        change over when all files have them. ``index``: ``auto``, ``exact``, ``flat`` or ``ivfpq``; None keeps
+        what was chosen before. Set ``stop`` from another thread to end early with all encoded work committed.
+        """
+        from mmsearch.indexer.run import index_paths
+
+        return index_paths(
+            self.folder,
+            [_absolute(path) for path in paths],
+            lambda name: self.encoder(name, device),
+            model=model,
+            default_model=DEFAULT_MODEL,
+            kind=index,
+            device=device,
+            options=options,
+            progress=progress,
+            stop=stop,
+            lock_timeout=self.lock_timeout,
+        )
+
+    # -- asking ---------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        text: str = "",
+        *,
+        images: Sequence[str | bytes] = (),
+        k: int = 10,
+        within: str | bytes | None = None,
+        modalities: Sequence[Modality] | None = None,
+        device: str = "cpu",
+    ) -> Answer:
+        """Find the ``k`` items that are nearest in meaning to words, to pictures (file names), or to both.
+
+        ``within``: only items at or below this path. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``.
+        """
+        clock = _Clock()
+        if k < 1:
+            raise UsageError(f"k must be at least 1, not {k}")
+        space = self.active_space()
+        encoder = self.encoder(space.model, device)
+        opened = artifacts.open_newest(self.reader, self.folder, space)
+        clock.lap("load")
+        parts = self._parts(text, images, encoder)
+        vector = embed(encoder, parts, space)
+        clock.lap("encode")
+        query = Query(
+            parts=parts,
+            k=k,
+            within=None if within is None else _absolute(within),
+            modalities=None if modalities is None else frozenset(modalities),
+        )
+        hits = Searcher(self.reader, space, opened).search(vector, query)
+        clock.lap("search")
+        return Answer(tuple(hits), space, opened.kind, clock.total(), opened.notes)
+
+    def _parts(self, text: str, images: Sequence[str | bytes], encoder: Encoder) -> tuple[Part, ...]:
+        words = text_part([text])
+        parts = tuple(file_part(image, encoder.spec) for image in images) + ((words,) if words else ())
+        if not parts:
+            raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+        return parts
+
+    def active_space(self) -> Space:
+        """The space that queries use. Raises ``NoLibrary`` before anything was indexed."""
+        space = self.reader.active_space()
+        if space is None:
+            raise NoLibrary(f"nothing is indexed in {self.folder} yet: mmsearch index FOLDER")
+        return space
+
+    # -- upkeep ---------------------------------------------------------------------------------------------------
+
+    def catalog(self) -> Catalog:
+        """Open the library for writing; holds the lock until closed. Raises ``NoLibrary`` where there is none."""
+        from mmsearch.store.catalog import Catalog
+
+        layout.require_library(self.folder)
+        return Catalog(self.folder, self.lock_timeout)
+
+    def check(self, level: str = "fast") -> list[Problem]:
+        """What is wrong with the library: ``fast``, ``data`` (every checksum) or ``deep`` (vectors find themselves)."""
+        from mmsearch.store.check import check
+
+        return check(self.folder, level)
+
+    def repair(self, dry_run: bool = False) -> list[str]:
+        """Rebuild what is derived and damaged; says what was (or would be) done. Encodes nothing."""
+        from mmsearch.store.repair import repair
+
+        return repair(self.folder, self.lock_timeout, dry_run)
+
+    def prune(self, dry_run: bool = False) -> list[bytes]:
+        """Forget missing files for good; returns their paths."""
+        from mmsearch.store import roots
+
+        with self.catalog() as catalog:
+            return roots.prune(catalog, dry_run)
+
+    def forget(self, path: str | bytes) -> int:
+        """Forget what is indexed at or below a path; the files stay. Says how many items that were."""
+        from mmsearch.store import roots
+
+        with self.catalog() as catalog:
+            return roots.forget(catalog, _absolute(path))
+
+    def relocate(self, old: str | bytes, new: str | bytes) -> int:
+        """Tell the library that a folder moved; says how many items moved with it. Nothing is encoded again."""
+        from mmsearch.store import roots
+
+        with self.catalog() as catalog:
+            return roots.relocate(catalog, _absolute(old), _absolute(new))
+
+    def gc(self, dry_run: bool = False) -> list[str]:
+        """Drop spaces that queries no longer use and files that nothing names; says what was (or would be) dropped."""
+        from mmsearch.store.gc import collect
+
+        with self.catalog() as catalog:
+            return collect(catalog, dry_run)
+
+
+def _absolute(path: str | bytes) -> bytes:
+    return os.path.abspath(os.fsencode(path))

@@ -1,0 +1,172 @@
+"""Vector indexes as files: published file first, row last; opened only when their content is proved.
+
+FAISS's own writer loses the tail of a file on a full disk and still returns success (measured: 20 of 60), and its
+files carry no checksum, so the bytes are written, counted, synced and hashed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import MMSearchError, StorageFull
+from mmsearch.store import indexes
+from mmsearch.store.layout import ARTIFACTS, sync_folder
+from mmsearch.store.reader import Artifact, Reader, Space
+from mmsearch.types import VectorIndex
+
+if TYPE_CHECKING:  # SQLAlchemy is only for writers, and a query opens artifacts
+    from mmsearch.store.catalog import Catalog
+
+GENERATIONS = 2
+"""How many indexes of a space are kept: the newest, and one to fall back on."""
+
+SCANNED = 4096
+"""So many rows are read from the catalog with every query without an index (about 15 ms)."""
+
+STALE = 0.02
+"""The share of rows that may come after an index before it is built again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A vector index and how far it goes; rows with ``seq > max_seq`` must be scanned beside it."""
+
+    index: VectorIndex | None
+    max_seq: int
+    kind: str
+    notes: tuple[str, ...] = ()
+    """What was wrong with artifacts that had to be passed over."""
+
+
+def publish(catalog: Catalog, space: Space, kind: str = "auto", device: str = "cpu") -> Artifact:
+    """Build an index over all vectors of a space and make it the one that queries use.
+
+    A kill at any instant leaves either the old state or the new one; a disk that fills up raises
+    ``StorageFull`` and leaves the old one.
+    """
+    reader = catalog.reader
+    with reader.snapshot():
+        rows, max_seq = reader.count(space.id), reader.max_seq(space.id)
+        kind = indexes.choose(kind, rows, space.dim)
+        chunks, params = indexes.build(
+            kind, lambda: reader.blocks(space.id, space.dim, upto=max_seq), rows, space.dim, device
+        )
+        generation = catalog.next_generation()
+        folder = os.path.join(catalog.folder, ARTIFACTS)
+        path = os.path.join(folder, f"{generation}.{kind}")
+        size, sha256 = _write(path, chunks)
+    artifact = Artifact(
+        generation, space.id, kind, size, sha256, signature(path), rows, max_seq, json.dumps(params, sort_keys=True)
+    )
+    catalog.add_artifact(artifact)
+    drop_old(catalog)
+    return artifact
+
+
+def refresh(catalog: Catalog, space: Space, kind: str | None = None, device: str = "cpu") -> Artifact | None:
+    """Publish an index if it is worth one: another kind is wanted, or too many rows came since the newest.
+
+    ``kind`` None means the kind that was last asked for.
+    """
+    reader = catalog.reader
+    if kind is not None:
+        catalog.set("index_kind", kind)
+    kind = reader.setting("index_kind") or "auto"
+    rows = reader.count(space.id)
+    newest = next(iter(reader.artifacts(space.id)), None)
+    if newest is None:
+        worth = rows > SCANNED or (kind != "auto" and rows > 0)
+    else:
+        fresh = reader.count(space.id, after=newest.max_seq)
+        worth = fresh > max(SCANNED, newest.rows * STALE) or newest.kind != indexes.choose(kind, rows, space.dim)
+    return publish(catalog, space, kind, device) if worth else None
+
+
+def _write(path: str, chunks: Iterable[bytes]) -> tuple[int, str]:
+    """Write, sync and rename into place; returns the size and the sha256 of what was written."""
+    digest, size, temporary = hashlib.sha256(), 0, f"{path}.tmp"
+    try:
+        with open(temporary, "wb", buffering=0) as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                _write_all(file.fileno(), chunk)
+            os.fsync(file.fileno())
+            written = os.fstat(file.fileno()).st_size
+        if written != size:
+            raise OSError(f"{written} of {size} bytes arrived")
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        needed = f"{size / 1e6:.0f} MB and more are needed"
+        raise StorageFull(f"{path}: {error.strerror or error}: {needed}; the old index still answers") from error
+    os.replace(temporary, path)
+    sync_folder(os.path.dirname(path))
+    return size, digest.hexdigest()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def signature(path: str) -> str:
+    """What tells cheaply that a file was not touched: any write, copy or rename changes it."""
+    status = os.stat(path)
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+
+
+def wrong_with(path: str, artifact: Artifact, read_data: bool = False) -> str | None:
+    """What is wrong with an artifact's file, None if nothing is.
+
+    Its sha256 is computed when the file was touched since it was last known to be right, or on ``read_data``:
+    hashing on every query would cost 0.7 s a gigabyte.
+    """
+    try:
+        if os.path.getsize(path) != artifact.bytes:
+            return f"{artifact.file} has {os.path.getsize(path)} bytes, not {artifact.bytes}"
+        if not read_data and signature(path) == artifact.stat:
+            return None
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != artifact.sha256:
+                return f"{artifact.file} is damaged: its sha256 is not the recorded one"
+    except OSError as error:
+        return f"{artifact.file}: {error.strerror}"
+    return None
+
+
+def open_newest(reader: Reader, folder: str, space: Space, device: str = "cpu") -> Opened:
+    """The newest artifact of a space that is intact; without one, ``index`` is None and everything is scanned."""
+    notes: list[str] = []
+    for artifact in reader.artifacts(space.id):
+        path = os.path.join(folder, ARTIFACTS, artifact.file)
+        if (wrong := wrong_with(path, artifact)) is not None:
+            notes.append(f"{wrong}: run `mmsearch repair`")
+            continue
+        try:
+            params = json.loads(artifact.params)
+            index = indexes.open_index(artifact.kind, path, artifact.rows, space.dim, params, device)
+        except (MMSearchError, OSError) as error:
+            notes.append(f"{artifact.file} can't be used: {error}")
+            continue
+        return Opened(index, artifact.max_seq, artifact.kind, tuple(notes))
+    return Opened(None, 0, "scan", tuple(notes))
+
+
+def drop_old(catalog: Catalog) -> None:
+    """Drop all but the newest generations, row first, and files that no row names."""
+    reader, kept = catalog.reader, set[str]()
+    for space in reader.spaces():
+        artifacts = reader.artifacts(space.id)
+        kept |= {artifact.file for artifact in artifacts[:GENERATIONS]}
+        catalog.drop_artifacts([artifact.id for artifact in artifacts[GENERATIONS:]])
+    folder = os.path.join(catalog.folder, ARTIFACTS)
+    for name in os.listdir(folder):
+        if name not in kept:
+            os.unlink(os.path.join(folder, name))
