@@ -96,4 +96,5 @@ def _advice(packages: dict[str, str | None], fts5: bool) -> Iterator[str]:
     if not fts5:
         yield "this Python's SQLite has no FTS5, which a library needs: use another build of Python"
     if sqlite3.sqlite_version_info < WAL_RESET_FIXED:
-        yield f"SQLite before {'.'.join(map(str, WAL_RESET_FIXED))} must have one writer only: mmsearch's lock sees to that"
+        fixed = ".".join(map(str, WAL_RESET_FIXED))
+        yield f"SQLite before {fixed} must have one writer only: mmsearch's lock sees to that"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import typer
 
 from mmsearch.cli import render
@@ -13,19 +11,8 @@ from mmsearch.cli.common import command as body
 def command(context: typer.Context) -> None:
     """List files that were rejected, partly readable, or could not be read, with the reasons."""
     with body(context) as settings:
-        rows = settings.library().reader.query(_FAILURES)
-        failures = [(os.path.join(root, path), str(state), str(reason)) for root, path, state, reason in rows]
+        failures = settings.library().reader.failures()
         if settings.json:
-            render.document(
-                failures=[{"path": path, "state": state, "reason": reason} for path, state, reason in failures]
-            )
+            render.document(failures=[{"path": f.path, "state": f.state, "reason": f.reason} for f in failures])
         else:
-            render.table(
-                ("state", "path", "reason"), ((state, render.shown(path), reason) for path, state, reason in failures)
-            )
-
-
-_FAILURES = """
-SELECT r.path, i.path, i.state, coalesce(i.reason, '') FROM item i JOIN root r ON r.id = i.root_id
-WHERE i.state <> 'ok' AND i.state IN ('partial', 'rejected', 'transient') AND i.gone IS NULL ORDER BY 1, 2
-"""
+            render.table(("state", "path", "reason"), ((f.state, render.shown(f.path), f.reason) for f in failures))

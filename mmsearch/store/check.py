@@ -75,23 +75,6 @@ def _catalog_problems(reader: Reader) -> Iterator[Problem]:
         yield Problem("no-space", "no space is chosen for queries")
 
 
-_EMPTY_ITEMS):
-        yield Problem("empty-item", f"{path!r} is indexed but has no segment")
-    if reader.active_space() is None and reader.spaces():
-        yield Problem("no-space", "no space is chosen for queries")
-    for space in reader.spaces():
-        for artifact in reader.artifacts(space.id):
-            path = os.path.join(folder, ARTIFACTS, artifact.file)
-            if wrong := artifacts.wrong_with(path, artifact, read_data=level >= 1):
-                yield Problem("artifact", wrong)
-        if level >= 1:
-            for segment_id, why in bad_vectors(reader, space):
-                yield Problem("vector", f"the vector of segment {segment_id} in {space.model} {why}")
-        if level >= 2:
-            for segment_id in _lost(reader, folder, space):
-                yield Problem("lost", f"the vector of segment {segment_id} in {space.model} does not find itself")
-
-
 _EMPTY_ITEMS = """
 SELECT i.path FROM item i WHERE i.state IN ('ok', 'partial')
 AND NOT EXISTS (SELECT 1 FROM segment s WHERE s.item_id = i.id)

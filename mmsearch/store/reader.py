@@ -18,7 +18,7 @@ import numpy as np
 
 from mmsearch.errors import Damaged, EncoderError, NoLibrary
 from mmsearch.store.layout import CATALOG, refuse_newer, require_library
-from mmsearch.types import Embeddings, FloatArray, IdArray, MediaFacts, Modality, Span, State
+from mmsearch.types import Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
 
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
@@ -260,6 +260,14 @@ class Reader:
             values,
         )
         return [Item(item_id, join(root, path), *rest) for item_id, root, path, *rest in rows]
+
+    def failures(self) -> list[Failure]:
+        """The present files that are not, or not whole, in the index; by path."""
+        rows = self._db.execute(
+            "SELECT r.path, i.path, i.state, i.reason FROM item i JOIN root r ON r.id = i.root_id "
+            "WHERE i.state <> 'ok' AND i.state IN ('partial', 'rejected', 'transient') AND i.gone IS NULL ORDER BY 1, 2"
+        )
+        return [Failure(join(root, path), State(state), reason or "") for root, path, state, reason in rows]
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""
