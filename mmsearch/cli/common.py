@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +75,8 @@ def command(context: typer.Context) -> Iterator[Settings]:
         raise
     except Exception as error:
         if settings.verbose:
+            import traceback
+
             traceback.print_exc()
         hint = "" if settings.verbose else " (-v shows where)"
         typer.echo(f"mmsearch: internal error: {type(error).__name__}: {_printable(str(error))}{hint}", err=True)

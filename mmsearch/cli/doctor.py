@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-import sqlite3
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
@@ -51,6 +48,9 @@ def command(context: typer.Context) -> None:
 
 
 def _facts(folder: str | None) -> dict[str, Any]:
+    import platform
+    import sqlite3
+
     from mmsearch.store.layout import default_folder
 
     packages = {name: _version(name) for name in PACKAGES}
@@ -64,11 +64,13 @@ def _facts(folder: str | None) -> dict[str, Any]:
         "library": folder or default_folder(),
         "packages": packages,
         "devices": ["cpu", *_cuda_devices()],
-        "notes": list(_advice(packages, fts5)),
+        "notes": list(_advice(packages, fts5, sqlite3.sqlite_version_info)),
     }
 
 
 def _version(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -76,6 +78,8 @@ def _version(name: str) -> str | None:
 
 
 def _has_fts5() -> bool:
+    import sqlite3
+
     with sqlite3.connect(":memory:") as connection:
         return bool(connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0])
 
@@ -88,13 +92,13 @@ def _cuda_devices() -> list[str]:
     return [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
 
 
-def _advice(packages: dict[str, str | None], fts5: bool) -> Iterator[str]:
+def _advice(packages: dict[str, str | None], fts5: bool, sqlite: tuple[int, ...]) -> Iterator[str]:
     if packages["faiss-cpu"] and packages["faiss-gpu"]:
         yield "faiss-cpu and faiss-gpu both install the module `faiss`: uninstall both, then install one"
     if not packages["faiss-cpu"] and not packages["faiss-gpu"]:
         yield 'no FAISS: indexes are exact; pip install "mmsearch[cpu]" for flat and ivfpq'
     if not fts5:
         yield "this Python's SQLite has no FTS5, which a library needs: use another build of Python"
-    if sqlite3.sqlite_version_info < WAL_RESET_FIXED:
+    if sqlite < WAL_RESET_FIXED:
         fixed = ".".join(map(str, WAL_RESET_FIXED))
         yield f"SQLite before {fixed} must have one writer only: mmsearch's lock sees to that"

@@ -5,7 +5,6 @@ Results go to stdout, everything else to stderr. Names come from strangers' file
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -37,6 +36,8 @@ def note(text: str) -> None:
 
 def document(**fields: Any) -> None:
     """One JSON document: indented on a terminal, compact in a pipe. Names that are not UTF-8 keep lone surrogates."""
+    import json
+
     indent = 2 if sys.stdout.isatty() else None
     print(json.dumps({"schema_version": SCHEMA_VERSION, **fields}, indent=indent, default=os.fsdecode))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ def command(context: typer.Context) -> None:
 
 
 def _facts(library: Library) -> dict[str, Any]:
+    import json
+
     reader = library.reader
     active = reader.active_space()
     roots = reader.query(_ROOTS)
