@@ -86,7 +86,10 @@ def _grey_pictures():
     yield "palette GIF", saved(Image.fromarray(byte).convert("P"), "GIF")
     yield "BMP", saved(Image.fromarray(byte), "BMP")
     yield "JPEG", saved(Image.fromarray(byte), "JPEG", quality=97)
-    yield "JPEG, CMYK as Adobe writes it", saved(Image.fromarray(byte).convert("RGB").convert("CMYK"), "JPEG", quality=97)
+    yield (
+        "JPEG, CMYK as Adobe writes it",
+        saved(Image.fromarray(byte).convert("RGB").convert("CMYK"), "JPEG", quality=97),
+    )
     yield "TIFF, CMYK", saved(Image.fromarray(byte).convert("RGB").convert("CMYK"), "TIFF")
     yield "TIFF, LAB", saved(Image.merge("LAB", (Image.fromarray(byte), *[Image.new("L", (64, 64), 128)] * 2)), "TIFF")
 
@@ -256,7 +259,7 @@ def test_the_extension_plays_no_role_and_the_encoder_decides():
     spec = EncoderSpec(
         name="words", space="s", dim=4, modalities=frozenset({Modality.TEXT}), licence="none", image=None
     )
-    with pytest.raises(Unsupported, match="^words takes no image files$"):
+    with pytest.raises(Unsupported, match=r"^words takes no image files$"):
         decode(saved(scene()), spec)
     both = EncoderSpec(
         name="both", space="s", dim=4, modalities=frozenset({Modality.IMAGE}), licence="none", image=WANT

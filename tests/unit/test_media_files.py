@@ -31,12 +31,12 @@ def test_content_hash_and_identity(tmp_path):
 
 
 def test_empty_file(tmp_path):
-    with pytest.raises(Rejected, match="^empty file$"):
+    with pytest.raises(Rejected, match=r"^empty file$"):
         read(_write(tmp_path, b"a.jpg", b""))
 
 
 def test_zero_filled_file(tmp_path):
-    with pytest.raises(Rejected, match="^holds only zero bytes$"):
+    with pytest.raises(Rejected, match=r"^holds only zero bytes$"):
         read(_write(tmp_path, b"a.jpg", bytes(100_000)))
 
 
@@ -70,7 +70,7 @@ def test_what_is_no_regular_file(tmp_path, kind):
         os.mkdir(path)
     else:
         path = b"/dev/null"
-    with pytest.raises(Rejected, match="^not a regular file$"):
+    with pytest.raises(Rejected, match=r"^not a regular file$"):
         read(path)
 
 
@@ -78,7 +78,7 @@ def test_links_are_followed_only_when_asked(tmp_path):
     target = _write(tmp_path, b"a.gif", GIF)
     link = os.fsencode(tmp_path / "link")
     os.symlink(target, link)
-    with pytest.raises(Unsupported, match="^a symbolic link$"):
+    with pytest.raises(Unsupported, match=r"^a symbolic link$"):
         read(link)
     assert read(link, follow_links=True).data == GIF
 
@@ -161,7 +161,7 @@ def test_a_file_that_keeps_changing_is_transient(tmp_path, monkeypatch):
             file.write(b"more")
 
     calls = _change_after_open(monkeypatch, grow, times=99)
-    with pytest.raises(Transient, match="^changed while it was read$"):
+    with pytest.raises(Transient, match=r"^changed while it was read$"):
         read(path)
     assert len(calls) == 6
 

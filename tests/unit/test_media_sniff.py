@@ -73,9 +73,9 @@ def test_known_kinds_are_named_and_not_indexed(head, modality, format_):
 
 def test_unknown_and_empty_content():
     assert sniff(b"\x01\x02\x03\x04") is None
-    with pytest.raises(Unsupported, match="^not a known kind of file$"):
+    with pytest.raises(Unsupported, match=r"^not a known kind of file$"):
         require_indexable(b"\x01\x02\x03\x04", 4)
-    with pytest.raises(Rejected, match="^empty file$"):
+    with pytest.raises(Rejected, match=r"^empty file$"):
         require_indexable(b"", 0)
 
 
