@@ -54,7 +54,7 @@ def publish(catalog: Catalog, space: Space, kind: str = "auto", device: str = "c
         rows, max_seq = reader.count(space.id), reader.max_seq(space.id)
         kind = indexes.choose(kind, rows, space.dim)
         chunks, params = indexes.build(
-            kind, lambda: reader.blocks(space.id, space.dim, upto=max_seq), rows, space.dim, device
+            kind, lambda: reader.blocks(space.id, space.dim, upto=max_seq), rows, space.dim, device=device
         )
         generation = catalog.next_generation()
         folder = os.path.join(catalog.folder, ARTIFACTS)
@@ -87,7 +87,7 @@ def refresh(catalog: Catalog, space: Space, kind: str | None = None, device: str
     return publish(catalog, space, kind, device) if worth else None
 
 
-def _write(path: str, chunks: Iterable[bytes]) -> tuple[int, str]:
+def _write(path: str, chunks: Iterable[bytes | memoryview]) -> tuple[int, str]:
     """Write, sync and rename into place; returns the size and the sha256 of what was written."""
     digest, size, temporary = hashlib.sha256(), 0, f"{path}.tmp"
     try:
@@ -110,7 +110,7 @@ def _write(path: str, chunks: Iterable[bytes]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -151,7 +151,7 @@ def open_newest(reader: Reader, folder: str, space: Space, device: str = "cpu") 
             continue
         try:
             params = json.loads(artifact.params)
-            index = indexes.open_index(artifact.kind, path, artifact.rows, space.dim, params, device)
+            index = indexes.open_index(artifact.kind, path, artifact.rows, space.dim, params, device=device)
         except (MMSearchError, OSError) as error:
             notes.append(f"{artifact.file} can't be used: {error}")
             continue

@@ -173,7 +173,8 @@ class Catalog:
         values = {"root": root_id, "space": space_id, "complete": int(complete)}
         with self.transaction() as connection:
             first = connection.execute(text("SELECT coalesce(max(rowid), 0) FROM temp.seen")).scalar_one()
-            connection.exec_driver_sql("INSERT INTO temp.seen VALUES (?, ?, ?, ?)", list(files))
+            if files:
+                connection.exec_driver_sql("INSERT INTO temp.seen VALUES (?, ?, ?, ?)", list(files))
             rows = connection.execute(text(_COMPARE), {**values, "first": first}).all()
         return [_known(*row) for row in rows]
 
