@@ -15,4 +15,4 @@ def command(context: typer.Context) -> None:
         if settings.json:
             render.document(failures=[{"path": f.path, "state": f.state, "reason": f.reason} for f in failures])
         else:
-            render.table(("state", "path", "reason"), ((f.state, render.shown(f.path), f.reason) for f in failures))
+            render.table(("state", "reason", "path"), ((f.state, f.reason, render.shown(f.path)) for f in failures))

@@ -49,19 +49,15 @@ def raw(path: bytes) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Aligned columns on a terminal; in a pipe the rows alone, their fields separated by tabs."""
+    """Aligned columns on a terminal (the last is never cut: it can be copied); in a pipe, fields between tabs."""
     if not sys.stdout.isatty():
         for row in rows:
             print("\t".join(row))
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(*header, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        grid.add_row(*(Text(field, overflow="fold") for field in row))
-    Console(highlight=False).print(grid)
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
+    for row in lines:
+        print("  ".join([*(field.ljust(width) for field, width in zip(row, widths, strict=False)), row[-1]]))
 
 
 def size(count: float) -> str:
