@@ -1,4 +1,4 @@
-"""An encoder without weights, for tests, docs and demonstrations: its geometry is known, so exact ranks can be asserted.
+"""An encoder without weights, for tests and docs: its geometry is known, so exact ranks can be asserted.
 
 Words for colours, pictures of these colours and tones share one space: ``red`` is nearest to the reddest picture, and
 ``low`` or ``high`` to the lower or the higher tone. It understands nothing else, and is never a default.

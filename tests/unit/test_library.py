@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import threading
@@ -16,7 +17,7 @@ from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.errors import EncoderError, NoLibrary, SpaceMismatch, UsageError
 from mmsearch.indexer.ingest import Options
 from mmsearch.store import artifacts
-from mmsearch.types import EncoderSpec, Modality, State
+from mmsearch.types import Modality, State
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
@@ -30,6 +31,13 @@ class Counting(FakeEncoder):
         if modality is Modality.IMAGE:
             type(self).encoded += len(batch)
         return super().encode(batch, modality)
+
+
+def of_space(space: str) -> Counting:
+    """The same model, but its vectors are not comparable: as after a change of its weights."""
+    encoder = Counting()
+    encoder.spec = dataclasses.replace(encoder.spec, space=space)
+    return encoder
 
 
 @pytest.fixture(autouse=True)
@@ -290,10 +298,7 @@ def test_another_model_is_built_beside_and_taken_over_when_complete(library, pho
     library.index([tmp_path / "more"])
     old = library.active_space()
 
-    class Other(Counting):
-        spec = EncoderSpec(**{f: getattr(FakeEncoder().spec, f) for f in EncoderSpec.__slots__} | {"space": "other"})
-
-    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": Other())
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("other"))
     summary = library.index([photos], model="other")
     assert summary.updated == 3 and library.active_space() == old
     assert "1 files have no vectors" in summary.notes[0]
@@ -307,10 +312,7 @@ def test_another_model_is_built_beside_and_taken_over_when_complete(library, pho
 def test_a_model_that_changed_is_refused(library, photos, monkeypatch):
     library.index([photos])
 
-    class Changed(Counting):
-        spec = EncoderSpec(**{f: getattr(FakeEncoder().spec, f) for f in EncoderSpec.__slots__} | {"space": "changed"})
-
-    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": Changed())
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("changed"))
     with Library(library.folder) as again, pytest.raises(SpaceMismatch, match="changed"):
         again.search("red")
 

@@ -1,0 +1,53 @@
+# The few verbs of this repository. `make test` on a fresh machine sets everything up first.
+PYTHON ?= python3
+BIN := .venv/bin
+SAMPLES := build/samples
+
+.PHONY: setup check test bench demo kill mini clean
+
+setup: .venv/setup.stamp
+
+# Extras of the suite and the benchmarks. open_clip_torch brings torch and torchvision; there is no CPU build of
+# torchvision, so these are the ordinary builds (5.5 GB), which work without a GPU.
+.venv/setup.stamp: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat -e ".[cpu,clip,heic,dev]"
+	touch $@
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup
+	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m bench
+
+kill: setup
+	$(BIN)/python -m tests.reliability.kill $(or $(N),10000) $(or $(SEED),1)
+
+mini: setup
+	$(BIN)/python -m mmsearch.training.mini
+
+# From nothing to answers: the smallest install, pictures that another package's wheel carries, three questions.
+demo: .venv/bin/mmsearch $(SAMPLES)/skimage
+	PYTHONPATH=$(SAMPLES) $(BIN)/python data/make_samples.py ./photos
+	rm -rf demo-library
+	$(BIN)/mmsearch --library demo-library index ./photos
+	data/ask.sh $(BIN)/mmsearch "a cat" cat
+	data/ask.sh $(BIN)/mmsearch "a cup of coffee" coffee
+	data/ask.sh $(BIN)/mmsearch "a rocket" rocket
+
+.venv/bin/mmsearch:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet ".[cpu]"
+
+$(SAMPLES)/skimage:
+	$(BIN)/python -m pip install --quiet --no-deps --target $(SAMPLES) scikit-image
+
+clean:
+	rm -rf .venv build photos demo-library
