@@ -93,14 +93,23 @@ def _regex(glob: str) -> str:
             case "rest":
                 parts.append("/.+")
             case "star":
-                parts.append("[^/]*" if token.group() != glob else ".*")
+                parts.append("[^/]*")
             case "any":
                 parts.append("[^/]")
             case "set":
-                chars = token["set"]
-                negated = chars[0] in "!^" if chars else False
-                inside = re.sub(r"([\\\[&~|])", r"\\\1", chars[negated:]).replace("]", r"\]")
-                parts.append(f"(?!/)[{'^' if negated else ''}{inside}]")
+                parts.append("(?!/)" + _set(token["set"]))
             case _:
                 parts.append(re.escape(token["char"]))
     return "".join(parts)
+
+
+def _set(chars: str) -> str:
+    """The inside of ``[...]`` as a regular expression: characters and ranges; ``!`` or ``^`` in front negates."""
+    negated = chars[:1] in ("!", "^")
+    inside = ""
+    for low, high, single in re.findall(r"(?s)(.)-(.)|(.)", chars[negated:]):
+        if low <= high:
+            inside += re.escape(single) if single else f"{re.escape(low)}-{re.escape(high)}"
+    if not inside:  # no character is in an empty range
+        return "." if negated else r"(?!)"
+    return f"[{'^' if negated else ''}{inside}]"

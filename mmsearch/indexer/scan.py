@@ -121,7 +121,8 @@ class _Walker:
         return (*folder.rules, own) if own else folder.rules
 
     def _list(self, folder: bytes, rules: tuple[IgnoreFile, ...]) -> Iterator[FileStat]:
-        prefix = _prefix(folder)
+        prefix, follow = _prefix(folder), self.follow_links
+        narrowed = bool(rules or self.include or self.exclude)  # asked once a folder, not a million times
         with os.scandir(_join(self.root, folder)) as items:
             for item in items:
                 name = item.name
@@ -129,11 +130,12 @@ class _Walker:
                     continue
                 path = prefix + name
                 try:
-                    if item.is_file(follow_symlinks=self.follow_links):
-                        if self._takes(path, name, rules):
-                            status = item.stat(follow_symlinks=self.follow_links)
-                            yield FileStat(path, status.st_size, status.st_mtime_ns, status.st_ino)
-                    elif item.is_dir(follow_symlinks=self.follow_links) and self._descends(path, name, rules):
+                    if item.is_file(follow_symlinks=follow):
+                        if narrowed and not self._wants(path, name, rules, is_folder=False):
+                            continue
+                        status = item.stat(follow_symlinks=follow)
+                        yield FileStat(path, status.st_size, status.st_mtime_ns, status.st_ino)
+                    elif item.is_dir(follow_symlinks=follow) and self._wants(path, name, rules, is_folder=True):
                         # Links wait until every real folder is done, so that the real path is the one that counts.
                         add = self.pending.appendleft if item.is_symlink() else self.pending.append
                         add(_Folder(path, rules))
@@ -143,17 +145,12 @@ class _Walker:
                     if error.errno != errno.ELOOP:  # a link to itself is nothing to read
                         self.on_error(path, error)
 
-    def _takes(self, path: bytes, name: bytes, rules: tuple[IgnoreFile, ...]) -> bool:
-        if self.include and not _matches(self.include, path, name):
+    def _wants(self, path: bytes, name: bytes, rules: tuple[IgnoreFile, ...], is_folder: bool) -> bool:
+        if self.include and not is_folder and not _matches(self.include, path, name):
             return False
         if self.exclude and _matches(self.exclude, path, name):
             return False
-        return not (rules and ignore.is_ignored(rules, path, is_folder=False))
-
-    def _descends(self, path: bytes, name: bytes, rules: tuple[IgnoreFile, ...]) -> bool:
-        if self.exclude and _matches(self.exclude, path, name):
-            return False
-        return not (rules and ignore.is_ignored(rules, path, is_folder=True))
+        return not ignore.is_ignored(rules, path, is_folder)
 
 
 def _join(root: bytes, path: bytes) -> bytes:
