@@ -21,12 +21,13 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsearch.errors import Damaged, EncoderError
+from mmsearch.store import kernels
 from mmsearch.store.indexes import Blocks, Built
 from mmsearch.types import Embeddings, FloatArray, IdArray, IndexSpec, Neighbors, check_unit_rows
 
@@ -52,7 +53,8 @@ class ExactIndex:
     def __init__(self, ids: IdArray, vectors: Matrix, *, mapping: mmap.mmap | None = None) -> None:
         if ids.shape != vectors.shape[:1] or vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32):
             raise EncoderError(f"ids {ids.shape} do not fit vectors {vectors.dtype} {vectors.shape}")
-        self._ids, self._vectors, self._mapping = ids, vectors, mapping
+        contiguous: Any = np.ascontiguousarray(vectors)
+        self._ids, self._vectors, self._mapping = ids, cast(Matrix, contiguous), mapping
 
     @classmethod
     def open(cls, path: str | bytes, rows: int, dim: int) -> Self:
@@ -95,7 +97,7 @@ class ExactIndex:
             raise EncoderError(f"{embeddings.vectors.shape[1]} numbers a vector, not {self.spec.dim}")
         if np.isin(embeddings.ids, self._ids).any():
             raise EncoderError("an id is already in the index; ids are never reused")
-        vectors = np.concatenate([self._vectors, embeddings.vectors.astype(self._vectors.dtype)])
+        vectors: Matrix = np.concatenate([self._vectors, embeddings.vectors.astype(self._vectors.dtype)])
         self._replace(np.concatenate([self._ids, embeddings.ids]), vectors)
 
     def remove(self, ids: IdArray) -> int:
@@ -135,6 +137,13 @@ class ExactIndex:
     def _candidates(self, queries: FloatArray, k: int, rows: IdArray | None) -> list[IdArray]:
         """For each query the row numbers of everything that can be among its ``k`` best."""
         score, noise = product(queries, self._vectors.dtype)
+        numbers = self.spec.dim * (len(self) if rows is None else len(rows))
+        if self._vectors.dtype == np.float16 and kernels.faiss_pays(numbers, len(queries), k):
+            found = kernels.faiss_shortlist(self._vectors, queries, k, noise, rows)
+            if found is not None:
+                return found
+        if len(queries) * numbers >= kernels.WORTH_CALLING * kernels.FEW:
+            score, noise = kernels.torch_product(queries) or (score, noise)
         return shortlist(self._score_steps(score, len(queries), rows), len(queries), k, noise)
 
     def _score_steps(self, score: Score, q: int, rows: IdArray | None) -> Iterator[tuple[IdArray, FloatArray]]:
@@ -188,7 +197,7 @@ def shortlist(steps: Iterable[tuple[IdArray, FloatArray]], q: int, k: int, noise
     best = np.full((q, k), -np.inf, np.float32)  # the k best scores so far; the first of a row is the least
     kept: list[list[tuple[IdArray, FloatArray]]] = [[] for _ in range(q)]
     for rows, scores in steps:
-        at, query = np.nonzero(scores >= best[:, 0] - 2 * noise)
+        at, query = np.divmod(np.flatnonzero(scores >= best[:, 0] - 2 * noise), q)
         by_query = np.argsort(query, kind="stable")
         at, query = at[by_query], query[by_query]
         edges = np.flatnonzero(np.diff(query, prepend=-1))

@@ -30,7 +30,7 @@ Blocks: TypeAlias = Callable[[], Iterator[Embeddings]]
 class Built(NamedTuple):
     """An index ready to be written: its bytes, piece by piece, and what ``open_index`` must be told."""
 
-    chunks: Iterable[bytes | memoryview]
+    chunks: Iterable[bytes]
     params: dict[str, Any]
 
 

@@ -1,0 +1,319 @@
+"""FAISS behind ``VectorIndex``: ``flat`` (every vector, float16) and ``ivfpq`` (a partitioned, compressed index).
+
+What FAISS does its own way is converted once, here: the -1 that pads short answers, the order of ties, the ids.
+Files are FAISS's serialized bytes of a CPU index, written by our own code (FAISS's writer has lost the end of a file on
+a full disk and returned success). A GPU is a placement of such an index, not another kind.
+
+``ivfpq`` ranks by compressed codes: ask it for ``spec.refine * k`` and score those again from the stored vectors. The
+default of 150 is what questions in words need: they lie apart from the pictures, and with 20 the same index finds 0.93
+of the true ten instead of 0.99, while questions by picture show no difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Self
+
+import numpy as np
+
+from mmsearch.errors import Damaged, EncoderError, Missing, MissingExtra, UsageError
+from mmsearch.store.exact import check_queries
+from mmsearch.store.indexes import Blocks, Built
+from mmsearch.types import Embeddings, FloatArray, IdArray, IndexSpec, Neighbors
+
+REFINE = 150
+PROBE_SHARE = 16
+"""One list in 16 is read for a question,"""
+MIN_PROBE = 64
+"""but never fewer than this: in a small index it costs little."""
+TRAIN_PER_LIST = 64
+TRAIN_LEAST = 256
+TRAIN_MOST = 2**18
+"""Most vectors to train on: 0.5 GB at 512 dimensions."""
+GPU_MOST = 2048
+"""Most answers, and most lists read, that FAISS's GPU indexes allow."""
+GPU_CODES = (64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)
+"""Bytes a vector that GpuIndexIVFPQ can hold in shared memory."""
+BITMAP_MOST = 2**27
+"""Largest id for which a filter is a bitmap (16 MB); a hash set above."""
+PIECE = 2**24
+
+
+class FaissIndex:
+    """A FAISS index of unit vectors under our ids. Implements ``VectorIndex``.
+
+    ``index`` is a CPU index by inner product that keeps ids; ``fast`` is its copy on a GPU, asked when it can answer.
+    """
+
+    def __init__(self, index: Any, *, fast: Any = None, refine: int = REFINE, mapped: Any = None) -> None:
+        self._faiss, self._index, self._fast, self._mapped = load_faiss(), index, fast, mapped
+        self._ivf = self._faiss.try_extract_index_ivf(index)
+        still = fast is None and mapped is None
+        exact = self._ivf is None and fast is None
+        self._spec = IndexSpec(
+            kind="flat" if self._ivf is None else "ivfpq",
+            dim=index.d,
+            exact=exact,
+            refine=refine if self._ivf is not None else 1 if exact else 2,
+            can_add=still,
+            can_remove=still,
+        )
+
+    @property
+    def spec(self) -> IndexSpec:
+        return self._spec
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def search(self, queries: FloatArray, k: int, within: IdArray | None = None) -> Neighbors:
+        """The ``k`` nearest of float32 unit ``(q, d)`` queries; unused places have id 0 and score -inf.
+
+        A filter (sorted ids) is applied while searching, on the CPU: GPU indexes ignore filters without a word. The
+        fewer ids it leaves, the more lists are read. Raises ``EncoderError`` for a query that is not a unit row.
+        """
+        check_queries(queries, self.spec.dim, k)
+        k = min(k, len(self), len(self) if within is None else len(within))
+        if not k or not len(queries):
+            return Neighbors(
+                np.empty((len(queries), k), np.int64),
+                np.empty((len(queries), k), np.float32),
+                np.zeros(len(queries), np.int64),
+            )
+        queries = np.ascontiguousarray(queries)
+        if not self.spec.exact:
+            return _neighbors(*self._ask(queries, k, within), k)
+        ids, scores = self._ask(queries, k + 1, within)
+        wanted = k + 1
+        # FAISS drops ties at the cut as it likes: ask until the cut lies between two different scores.
+        while wanted <= len(self) and bool((scores[:, -1] == scores[:, k - 1]).any() and (ids[:, -1] >= 0).any()):
+            wanted *= 4
+            ids, scores = self._ask(queries, wanted, within)
+        return _neighbors(ids, scores, k)
+
+    def _ask(self, queries: FloatArray, k: int, within: IdArray | None) -> tuple[IdArray, FloatArray]:
+        k = min(k, len(self))
+        if self._fast is not None and within is None and k <= GPU_MOST:
+            scores, ids = self._fast.search(queries, k)
+        else:
+            scores, ids = self._index.search(queries, k, params=self._parameters(within))
+        return ids, scores
+
+    def _parameters(self, within: IdArray | None) -> Any:
+        """FAISS's search parameters for a filter, wrapped as the index is; None for its defaults."""
+        if within is None:
+            return None
+        faiss, known = self._faiss, {"sel": self._selector(within)}
+        if self._ivf is None:
+            return faiss.SearchParameters(**known)
+        share = max(len(within), 1) / max(len(self), 1)
+        lists = min(self._ivf.nlist, math.ceil(self._ivf.nprobe / min(share, 1)))
+        params = faiss.SearchParametersIVF(nprobe=lists, **known)
+        if isinstance(faiss.downcast_index(self._index), faiss.IndexPreTransform):
+            return faiss.SearchParametersPreTransform(index_params=params)
+        return params
+
+    def _selector(self, within: IdArray) -> Any:
+        if len(within) and (within[0] < 0 or within[-1] >= BITMAP_MOST):
+            return self._faiss.IDSelectorBatch(within)
+        bits = np.zeros(int(within[-1]) + 1 if len(within) else 1, np.bool_)
+        bits[within] = True
+        return self._faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+
+    def add(self, embeddings: Embeddings) -> None:
+        """Add under new ids; the partitions stay as they were trained."""
+        self._require(self.spec.can_add, "added to")
+        if len(embeddings):
+            if embeddings.vectors.shape[1] != self.spec.dim:
+                raise EncoderError(f"{embeddings.vectors.shape[1]} numbers a vector, not {self.spec.dim}")
+            self._index.add_with_ids(np.ascontiguousarray(embeddings.vectors), embeddings.ids)
+
+    def remove(self, ids: IdArray) -> int:
+        self._require(self.spec.can_remove, "removed from")
+        return int(self._index.remove_ids(self._faiss.IDSelectorBatch(ids))) if len(ids) else 0
+
+    def _require(self, power: bool, done: str) -> None:
+        if not power:
+            raise UsageError("an index that is mapped from a file or lies on a GPU can't be " + done)
+
+    def to_bytes(self) -> bytes:
+        return b"".join(serialize(self._index))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Raises ``Damaged`` for bytes that FAISS can't read. FAISS has no checksums: verify the bytes first."""
+        return cls(deserialize(data))
+
+    @classmethod
+    def open(cls, path: str | bytes, *, device: str = "cpu", refine: int = REFINE) -> Self:
+        """Map a file read-only; what is not searched is not read. ``device`` "cuda:N" copies it to that GPU."""
+        with open(path, "rb") as file:
+            data = np.memmap(file, np.uint8, "r") if file.seek(0, 2) else np.empty(0, np.uint8)
+        index = deserialize(data, mapped=True)
+        fast = None if device == "cpu" else place(index, device)
+        return cls(index, fast=fast, refine=refine, mapped=data)
+
+
+def _neighbors(ids: IdArray, scores: FloatArray, k: int) -> Neighbors:
+    """FAISS's answer with ties by smaller id and without its -1."""
+    there = ids >= 0
+    scores = np.where(there, scores, -np.inf).astype(np.float32)
+    order = np.lexsort((ids, -scores))[:, :k]
+    ids, scores = np.take_along_axis(np.where(there, ids, 0), order, 1), np.take_along_axis(scores, order, 1)
+    return Neighbors(ids, scores, np.minimum(there.sum(axis=1), k).astype(np.int64))
+
+
+def load_faiss() -> Any:
+    """The module ``faiss``. Raises ``MissingExtra`` when neither of its packages is installed."""
+    try:
+        return import_module("faiss")
+    except ImportError:
+        raise MissingExtra("a FAISS index", "cpu") from None
+
+
+def serialize(index: Any) -> Iterator[bytes]:
+    """The bytes of a CPU index, in pieces of 16 MB; holds them all once."""
+    faiss = load_faiss()
+    writer = faiss.VectorIOWriter()
+    faiss.write_index(index, writer)
+    data = faiss.rev_swig_ptr(writer.data.data(), writer.data.size())
+    for start in range(0, len(data), PIECE):
+        # A copy: the array points into the writer, which dies with this generator.
+        yield data[start : start + PIECE].tobytes()
+
+
+def deserialize(data: Any, *, mapped: bool = False) -> Any:
+    """The CPU index in ``data``; ``mapped``: it goes on using that memory. Raises ``Damaged`` when FAISS refuses."""
+    faiss = load_faiss()
+    data = np.frombuffer(data, np.uint8)
+    # FAISS's own limits are 1 TB and none: a flipped length must not allocate more than the file could hold.
+    faiss.set_deserialization_vector_byte_limit(len(data) + 2**20)
+    faiss.set_deserialization_loop_limit(2**24)
+    try:
+        if not mapped:
+            return faiss.deserialize_index(data)
+        return faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data)), faiss.IO_FLAG_MMAP_IFC)
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines()[-1:]
+        raise Damaged(f"a FAISS index can't be read ({''.join(reason)}): run `mmsearch repair`") from None
+
+
+def place(index: Any, device: str) -> Any:
+    """A copy of a CPU index on GPU ``cuda:N``: by cuVS where the FAISS build has it, float16 where FAISS offers it.
+
+    Raises ``MissingExtra`` for a CPU build of FAISS, ``Missing`` for an absent GPU, ``UsageError`` for an index that no
+    GPU can hold.
+    """
+    faiss = load_faiss()
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise MissingExtra(f"FAISS on {device}, in place of faiss-cpu,", "gpu")
+    number = int(device.partition(":")[2] or 0)
+    if number >= faiss.get_num_gpus():
+        raise Missing(f"there is no {device} here: run with `--device cpu`, or see `mmsearch doctor`")
+    resources = faiss.StandardGpuResources()
+    if faiss.try_extract_index_ivf(index) is None:
+        return _place_flat(faiss, resources, index, number)
+    options = faiss.GpuClonerOptions()
+    options.useFloat16 = True
+    try:
+        return faiss.index_cpu_to_gpu(resources, number, index, options)
+    except RuntimeError:
+        raise UsageError(
+            f"this ivfpq index was built for the CPU: build it again with `mmsearch index --device {device}`"
+        ) from None
+
+
+def _place_flat(faiss: Any, resources: Any, index: Any, number: int) -> Any:
+    config = faiss.GpuIndexFlatConfig()
+    config.device, config.useFloat16 = number, True
+    placed = faiss.IndexIDMap(faiss.GpuIndexFlatIP(resources, index.d, config))
+    ids, flat = faiss.vector_to_array(index.id_map), faiss.downcast_index(index.index)
+    for start in range(0, len(ids), 2**16):
+        part = ids[start : start + 2**16]
+        placed.add_with_ids(flat.reconstruct_n(start, len(part)), part)
+    return placed
+
+
+class _Flat:
+    """The kind ``flat``: all vectors in float16, compared one by one; the answers are exact."""
+
+    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu") -> Built:
+        index = load_faiss().index_factory(dim, "IDMap2,SQfp16", load_faiss().METRIC_INNER_PRODUCT)
+        _fill(index, blocks)
+        return Built(serialize(index), {"factory": "IDMap2,SQfp16"})
+
+    def open(
+        self, path: str | bytes, rows: int, dim: int, params: Mapping[str, Any], *, device: str = "cpu"
+    ) -> FaissIndex:
+        return _checked(FaissIndex.open(path, device=device), rows, dim)
+
+
+class _IvfPq:
+    """The kind ``ivfpq``: vectors in lists by their nearest centre, compressed to half a byte for each 4 numbers."""
+
+    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu", seed: int = 0) -> Built:
+        faiss = load_faiss()
+        sample = training_sample(blocks, rows, dim, seed)
+        lists = max(1, min(2 ** round(math.log2(2 * math.sqrt(max(rows, 1)))), len(sample) // 16))
+        factory = f"IVF{lists}," + (_cpu_codes(dim) if device == "cpu" else _gpu_codes(dim))
+        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = min(lists, max(MIN_PROBE, lists // PROBE_SHARE))
+        for clustering in (index.cp, index.pq.cp):
+            clustering.seed, clustering.min_points_per_centroid = seed, 1
+        worker = index if device == "cpu" else place(index, device)
+        worker.train(sample)
+        _fill(worker, blocks)
+        index = worker if device == "cpu" else faiss.index_gpu_to_cpu(worker)
+        index.nprobe = min(lists, max(MIN_PROBE, lists // PROBE_SHARE))
+        params = {"factory": factory, "nprobe": index.nprobe, "refine": REFINE, "seed": seed, "trained_on": len(sample)}
+        return Built(serialize(index), params)
+
+    def open(
+        self, path: str | bytes, rows: int, dim: int, params: Mapping[str, Any], *, device: str = "cpu"
+    ) -> FaissIndex:
+        return _checked(FaissIndex.open(path, device=device, refine=int(params.get("refine", REFINE))), rows, dim)
+
+
+def training_sample(blocks: Blocks, rows: int, dim: int, seed: int) -> FloatArray:
+    """Float32 ``(n, dim)`` rows drawn without order from the whole stream, at most ``TRAIN_MOST``.
+
+    An index of a handful of vectors, or of none, is trained on random directions: it finds what is added later.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(rows, TRAIN_MOST, max(TRAIN_LEAST, int(TRAIN_PER_LIST * 2 * math.sqrt(rows))))
+    wanted = np.sort(rng.choice(rows, size, replace=False)) if rows else np.empty(0, np.int64)
+    parts, start = [np.empty((0, dim), np.float32)], 0
+    for block in blocks() if rows else ():
+        first, last = np.searchsorted(wanted, [start, start + len(block)])
+        parts.append(block.vectors[wanted[first:last] - start])
+        start += len(block)
+    sample = np.concatenate(parts)
+    if len(sample) < TRAIN_LEAST:
+        noise = rng.standard_normal((TRAIN_LEAST - len(sample), dim), np.float32)
+        sample = np.concatenate([sample, noise / np.linalg.norm(noise, axis=1, keepdims=True)])
+    return sample
+
+
+def _fill(index: Any, blocks: Blocks) -> None:
+    for block in blocks():
+        index.add_with_ids(np.ascontiguousarray(block.vectors), block.ids)
+
+
+def _cpu_codes(dim: int) -> str:
+    step = next(step for step in (4, 2, 1) if dim % step == 0)
+    return f"PQ{dim // step}x4fs"
+
+
+def _gpu_codes(dim: int) -> str:
+    return f"PQ{next(count for count in GPU_CODES if dim % count == 0)}"
+
+
+def _checked(index: FaissIndex, rows: int, dim: int) -> FaissIndex:
+    if (len(index), index.spec.dim) != (rows, dim):
+        raise Damaged(f"a FAISS index holds {len(index)} x {index.spec.dim}, not {rows} x {dim}: run `mmsearch repair`")
+    return index
+
+
+FLAT, IVFPQ = _Flat(), _IvfPq()
