@@ -20,6 +20,7 @@ from mmsearch.training.prompts import PHOTO_PROMPTS, PHOTO_PROMPTS_ZH, SOUND_PRO
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = Path(__file__).with_name("glossary.tsv")
+SYNONYMS = Path(__file__).with_name("synonyms.tsv")
 
 
 def data_folder() -> Path:
@@ -86,6 +87,15 @@ def glossary() -> list[tuple[str, str]]:
     return [(en, zh) for line in lines if line for en, zh in [line.split("\t")]]
 
 
+def synonyms() -> tuple[list[tuple[str, str]], list[str]]:
+    """100 pairs of words for one thing, and 2,000 names to find them among; for measuring only."""
+    pairs = [(a, b) for line in SYNONYMS.read_text("utf-8").splitlines() for a, b in [line.split("\t")]]
+    names = [b for _, b in pairs] + [a for a, _ in pairs] + [group[0] for group in imagenet_names()]
+    names += [en for en, _ in glossary()] + [name for group in audioset_names() for name in group]
+    unique = dict.fromkeys(name.lower() for name in names)
+    return [(a.lower(), b.lower()) for a, b in pairs], list(unique)[:2000]
+
+
 def esc10() -> list[tuple[Path, str, int]]:
     """Every clip with its class (``"Dog bark"``) and fold (1 to 3)."""
     files = sorted((data_folder() / "esc10").glob("*/*.ogg"))
@@ -101,6 +111,17 @@ def read_pixels(paths: list[Path]) -> npt.NDArray[np.uint8]:
         with Image.open(path) as image:
             out[i] = np.asarray(image.convert("RGB"))
     return out
+
+
+def read_sound(path: Path, rate: int = 16_000) -> npt.NDArray[np.float32]:
+    """Mono samples at ``rate``, float32 in -1..1, resampled by cutting the spectrum."""
+    import soundfile
+
+    samples, source_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1)
+    length = round(len(mono) * rate / source_rate)
+    spectrum = np.fft.rfft(mono)[: length // 2 + 1]
+    return (np.fft.irfft(spectrum, length) * (length / len(mono))).astype(np.float32)
 
 
 def teacher_sentences(words: list[str]) -> list[tuple[str, list[str]]]:

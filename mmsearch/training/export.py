@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsearch.training.towers import Head, TextTrunk, Tower
+from mmsearch.training.towers import DIM, Head, TextTrunk, Tower
 
 
 class ImageGraph(nn.Module):

@@ -122,9 +122,7 @@ class MiniEncoder:
     def _text(self) -> TextTower:
         settings = self._manifest["text"]
         path = os.path.join(self._folder, settings["file"])
-        return self._tower(
-            "text", lambda: TextTower(path, settings["layers"], settings["heads"], settings["longest"])
-        )
+        return self._tower("text", lambda: TextTower(path, settings["layers"], settings["heads"], settings["longest"]))
 
     def _session(self, kind: str) -> Session:
         path = os.path.join(self._folder, self._manifest[kind]["file"])
