@@ -44,8 +44,6 @@ def index_paths(
     _require_known_or_there(folder, paths)
     with _catalog(folder, lock_timeout, options.dry_run) as catalog:
         space = catalog.space(encoder.spec)
-        if catalog.reader.active_space() is None:
-            catalog.activate(space.id)  # what is committed can be found at once, also while the first run goes on
         ingest = Ingest(catalog, space, encoder, options, progress, stop)
         run_id = catalog.start_run(space.id, device)
         summary = ingest.run([_scope(catalog, path) for path in _outermost(paths)])

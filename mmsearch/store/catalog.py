@@ -123,7 +123,7 @@ class Catalog:
             connection.execute(insert(schema.setting).prefix_with("OR REPLACE"), {"key": key, "value": value})
 
     def space(self, spec: EncoderSpec) -> Space:
-        """The space of an encoder, made if it is new."""
+        """The space of an encoder, made if it is new. Queries use the first one from its birth on."""
         table = schema.space
         with self.transaction() as connection:
             known = connection.execute(select(table.c.id).where(table.c.fingerprint == spec.space)).scalar()
@@ -132,6 +132,9 @@ class Catalog:
                 known = connection.execute(insert(table), row).lastrowid
             else:
                 connection.execute(update(table).where(table.c.id == known), {"model": spec.name})
+            # In this transaction: a kill must not leave a library whose spaces no query may use.
+            first = {"key": _ACTIVE, "value": str(known)}
+            connection.execute(insert(schema.setting).prefix_with("OR IGNORE"), first)
         return Space(known, spec.space, spec.name, spec.dim)
 
     def pending(self, space_id: int) -> int:
@@ -141,7 +144,7 @@ class Catalog:
 
     def activate(self, space_id: int) -> None:
         """Let queries use this space from now on."""
-        self.set("active_space", str(space_id))
+        self.set(_ACTIVE, str(space_id))
 
     def start_run(self, space_id: int, device: str) -> int:
         row = {"started": now(), "space_id": space_id, "device": device, "counts": "{}"}
@@ -269,6 +272,8 @@ class Catalog:
         with self.transaction() as connection:
             _delete_items(connection, item_ids)
 
+
+_ACTIVE = "active_space"
 
 # -- statements ------------------------------------------------------------------------------------------------------
 
