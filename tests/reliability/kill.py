@@ -37,14 +37,14 @@ def main() -> int:
 
 
 def _campaign(folder: str, options: argparse.Namespace, fault: str | None) -> int:
-    rounds = options.rounds if options.rounds is not None else 10**9 if fault is None else 150
+    rounds = options.rounds or (3 * options.kills + 100 if fault is None else 150)
     started = time.perf_counter()
     campaign = Campaign(folder, options.seed, fault, kill=options.kills > 0)
     report = campaign.until(options.kills or 10**9, rounds)
     names = sorted({name for name, _ in report.violations})
     seen = bool(FAULTS[fault].checks & set(names)) if fault else not names
     print(json.dumps(_figures(options.seed, fault, report, names, seen, time.perf_counter() - started)), flush=True)
-    for name, why in report.violations[:20]:
+    for name, why in report.violations[:10]:
         print(f"{name}: {why}", file=sys.stderr)
     return 0 if seen else 1
 
@@ -61,7 +61,7 @@ def _figures(
         "completed": report.completed,
         "damaged": report.damaged,
         "labels": len(report.kills),
-        "unhit": report.unhit(),
+        "unhit": [] if fault else report.unhit(),
         "least": min(report.kills.values(), default=0),
         "violated": names,
         "seconds": round(seconds, 1),

@@ -90,15 +90,17 @@ class Campaign:
         warm_up(os.path.join(folder, "warm"))
 
     def until(self, kills: int, rounds: int = 10**9) -> Report:
-        """Go on until so many kills landed, or so many rounds are over, or a planted fault is seen."""
-        while self.report.landed < kills and self.report.rounds < rounds:
+        """Go on until so many kills landed, each label among them, or so many rounds are over, or a violation."""
+        while not self.finished(kills, rounds):
             Life(self, Random(f"{self.seed}:{self.lives}")).live(kills, rounds)
             self.lives += 1
-            if self.fault and self.report.violations:
-                break
+        return self.report
+
+    def finished(self, kills: int, rounds: int) -> bool:
         for _, label in self.aim.passed:
             self.report.kills.setdefault(label, 0)
-        return self.report
+        enough = self.report.landed >= kills and not self.report.unhit()
+        return enough or self.report.rounds >= rounds or bool(self.report.violations)
 
 
 class Life:
@@ -120,10 +122,8 @@ class Life:
 
     def live(self, kills: int, rounds: int) -> None:
         for number in range(ROUNDS):
-            if self.report.landed >= kills or self.report.rounds >= rounds:
-                break
             self._round(number)
-            if self.report.violations:
+            if self.campaign.finished(kills, rounds):
                 break  # what follows from a violation is noise
         if not self.report.violations:
             shutil.rmtree(self.folder)
@@ -238,9 +238,7 @@ class Life:
         except FileNotFoundError:
             return None
 
-    def _completed(
-        self, job: Job, outcome: Outcome, found: Snapshot, space: int, unplugged: bool
-    ) -> list[Violation]:
+    def _completed(self, job: Job, outcome: Outcome, found: Snapshot, space: int, unplugged: bool) -> list[Violation]:
         """``exit``, ``incomplete``, ``counts``, ``encodes``: what a run that was not killed must have done."""
         if outcome.done is None:
             return [("exit", outcome.error or "no reason")]

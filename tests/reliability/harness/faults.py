@@ -68,7 +68,7 @@ def acknowledged_before_commit() -> None:
     Catalog.finish_run = flush  # type: ignore[method-assign]
 
 
-@fault("half", kills=("write_batch insert_embeddings: before", "write_batch insert_segments: after"))
+@fault("half", kills=("write_batch insert_embeddings: after", "commit write_batch: before"))
 def split_transaction() -> None:
     """Items are committed before their vectors."""
     _rewrite_writer("INSERT INTO embedding", before=("COMMIT", "BEGIN IMMEDIATE"))
@@ -305,4 +305,3 @@ def _replace_reader_sql(old: str, new: str) -> None:
         self._db = Changed(self._db)  # type: ignore[assignment]
 
     Reader.__init__ = changed  # type: ignore[method-assign]
-
