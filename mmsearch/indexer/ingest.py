@@ -34,7 +34,7 @@ BATCH = 32
 WINDOW = 2 * BATCH
 """Files being read and decoded ahead of the encoder: 64 pictures of 224 x 224 are 10 MB."""
 
-COMMIT_ROWS, COMMIT_S = 256, 1.0
+COMMIT_ROWS, COMMIT_S = 1024, 1.0
 """A commit costs two disk syncs; a kill costs what was not committed."""
 
 

@@ -220,8 +220,9 @@ class Reader:
         """An item with the same content that already has vectors in this space."""
         row = self._db.execute(
             "SELECT i.id FROM item i JOIN segment s ON s.item_id = i.id "
-            "JOIN embedding e ON e.segment_id = s.id AND e.space_id = ? WHERE i.sha256 = ? LIMIT 1",
-            (space_id, sha256),
+            "JOIN embedding e ON e.segment_id = s.id AND e.space_id = ? "
+            "WHERE i.sha256 IS NOT NULL AND substr(i.sha256, 1, 8) = ? AND i.sha256 = ? LIMIT 1",
+            (space_id, sha256[:8], sha256),
         ).fetchone()
         return None if row is None else int(row[0])
 

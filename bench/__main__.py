@@ -1,0 +1,26 @@
+"""Run all benchmarks, each in a process of its own: `python -m bench [--quick]`. JSON lines on stdout."""
+
+import subprocess
+import sys
+
+FULL = {
+    "scan": [],
+    "decode": [],
+    "catalog": [],
+    "query": [],
+    "index": [],
+    "search": [],
+}
+QUICK = {
+    "scan": ["20000", "--repeat", "1"],
+    "decode": ["--pairs", "1", "--photos", "1"],
+    "catalog": ["--rows", "2000", "--pairs", "1"],
+    "query": ["--rows", "500", "--runs", "1"],
+    "index": ["--photos", "32", "--pairs", "1", "--many", "1000"],
+    "search": ["--rows", "20000", "--pairs", "1"],
+}
+"""Proves that every benchmark still runs; its figures mean nothing."""
+
+if __name__ == "__main__":
+    chosen = QUICK if "--quick" in sys.argv else FULL
+    sys.exit(max(subprocess.call([sys.executable, "-m", f"bench.{name}", *args]) for name, args in chosen.items()))

@@ -1,0 +1,64 @@
+"""What the benchmarks share: whole processes measured from outside, pairs that alternate, one JSON line a row."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process cost: wall and CPU seconds, peak resident MB."""
+
+    wall: float
+    cpu: float
+    rss_mb: float
+    output: bytes = b""
+
+
+def process(arguments: Sequence[str], **environment: str) -> Usage:
+    """Run a program to its end, its stdout kept, at two threads."""
+    import time
+
+    read, write = os.pipe()
+    started = time.perf_counter()
+    pid = os.posix_spawn(
+        arguments[0],
+        list(arguments),
+        {**os.environ, "OMP_NUM_THREADS": "2", **environment},
+        file_actions=[(os.POSIX_SPAWN_DUP2, write, 1), (os.POSIX_SPAWN_CLOSE, read)],
+    )
+    os.close(write)
+    with os.fdopen(read, "rb") as stream:
+        output = stream.read()
+    _, status, usage = os.wait4(pid, 0)
+    wall = time.perf_counter() - started
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(f"{' '.join(arguments)} failed")
+    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
+
+
+def pairs(a: Callable[[], float], b: Callable[[], float], count: int) -> tuple[list[float], list[float]]:
+    """Run ``a`` and ``b`` in turns; the values that each returned."""
+    results = [(a(), b()) for _ in range(count)]
+    return [first for first, _ in results], [second for _, second in results]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
+    """Median, least and most."""
+    named = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, digits) for name, value in named.items()}
+
+
+def ratios(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
+    """The spread of the ratios of pairs that ran one after the other."""
+    return spread([x / y for x, y in zip(a, b, strict=True)])
+
+
+def row(bench: str, case: str, **figures: object) -> None:
+    """One JSON line; ``load`` is the system's at that moment: above 0.3, discard wall times and keep ratios."""
+    print(json.dumps({"bench": bench, "case": case, "load": round(os.getloadavg()[0], 2), **figures}), flush=True)
