@@ -46,8 +46,8 @@ CREATE TABLE root (
 CREATE TABLE item (
   id INTEGER PRIMARY KEY AUTOINCREMENT, root_id INTEGER NOT NULL REFERENCES root(id), path BLOB NOT NULL,
   size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 BLOB, modality TEXT,
-  state TEXT NOT NULL, reason TEXT, gone TEXT, added TEXT NOT NULL, width INTEGER, height INTEGER, taken TEXT, camera TEXT, lat REAL, lon REAL,
-  duration_s REAL, UNIQUE (root_id, path));
+  state TEXT NOT NULL, reason TEXT, gone TEXT, added TEXT NOT NULL, width INTEGER, height INTEGER, taken TEXT,
+  camera TEXT, lat REAL, lon REAL, duration_s REAL, UNIQUE (root_id, path));
 CREATE INDEX item_content ON item (substr(sha256, 1, 8)) WHERE sha256 IS NOT NULL;
 CREATE INDEX item_trouble ON item (state) WHERE state <> 'ok';
 CREATE INDEX item_gone ON item (gone) WHERE gone IS NOT NULL;
