@@ -42,11 +42,14 @@ class IgnoreFile:
 def load(folder: bytes, prefix: bytes) -> IgnoreFile | None:
     """The ignore file in ``folder``, whose path relative to the root is ``prefix``; None when there is none."""
     try:
-        with open(os.path.join(folder, NAME), "rb") as file:
-            lines = os.fsdecode(file.read(MAX_BYTES)).splitlines()
-    except FileNotFoundError:
+        # O_NONBLOCK: a FIFO of that name must not keep us waiting.
+        file = open(os.path.join(folder, NAME), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
+    except (FileNotFoundError, IsADirectoryError):
         return None
-    return IgnoreFile(os.fsdecode(prefix), tuple(rule for line in lines if (rule := parse(line))))
+    with file:
+        lines = os.fsdecode(file.read(MAX_BYTES)).split("\n")
+    rules = (parse(line.removesuffix("\r")) for line in lines)
+    return IgnoreFile(os.fsdecode(prefix), tuple(rule for rule in rules if rule))
 
 
 def is_ignored(files: tuple[IgnoreFile, ...], path: bytes, is_folder: bool) -> bool:
@@ -78,7 +81,8 @@ def parse(line: str) -> Rule | None:
 
 
 _TOKEN = re.compile(
-    r"(?P<deep>\*\*/)|(?P<rest>/\*\*$)|(?P<star>\*+)|(?P<any>\?)|\[(?P<set>[!^]?\]?[^\]]*)\]|\\?(?P<char>.)", re.DOTALL
+    r"(?P<deep>\*\*/)|(?P<rest>(?:^|/)\*\*$)|(?P<star>\*+)|(?P<any>\?)|\[(?P<set>[!^]?\]?[^\]]*)\]|\\?(?P<char>.)",
+    re.DOTALL,
 )
 
 
@@ -91,7 +95,7 @@ def _regex(glob: str) -> str:
             case "deep":
                 parts.append("[^/]*/")
             case "rest":
-                parts.append("/.+")
+                parts.append(token.group().replace("**", ".+"))
             case "star":
                 parts.append("[^/]*")
             case "any":

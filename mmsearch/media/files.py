@@ -48,8 +48,8 @@ def read(path: bytes, *, follow_links: bool = False, limit: int = MAX_BYTES) -> 
 def _read_once(path: bytes, follow_links: bool, limit: int) -> Source | None:
     """None when the file changed under us."""
     # O_NONBLOCK: opening a FIFO must not wait for a writer.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
-    with open(os.open(path, flags), "rb") as file:
+    more = os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more)) as file:
         before = os.fstat(file.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise Rejected("not a regular file")

@@ -74,6 +74,7 @@ _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.
 
 _TRANSIENT = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO})
 
+_CUT_OFF = re.compile(r"truncated|end of file", re.IGNORECASE)
 _ADDRESS = re.compile(r"\s*<[^>]* at 0x[0-9a-f]+>|\s*0x[0-9a-f]{6,}")
 
 _one_big_picture = threading.Lock()
@@ -155,7 +156,7 @@ def _decode(data: bytes, format_: str, want: ImageInput) -> Picture:
 def _salvage(opened: _Opened, data: bytes, want: ImageInput, error: Exception) -> tuple[Image.Image, str]:
     """What a damaged picture still shows, and its damage in words; raises ``error`` when that is too little."""
     image = opened.image
-    damage = "truncated" if "truncated" in str(error).lower() else "damaged"
+    damage = "truncated" if _CUT_OFF.search(str(error)) else "damaged"
     if opened.scans > 1:  # the first scan is complete, and covers the picture
         coarse = _open(data + jpeg.END, "JPEG", want).image
         coarse.load()
@@ -265,7 +266,7 @@ def _outcome(format_: str, error: Exception) -> MediaError:
     if isinstance(error, OSError) and error.errno in _TRANSIENT:
         return Transient(str(error.strerror).lower())
     text = " ".join(str(error).split())
-    if "truncated" in text.lower():
+    if _CUT_OFF.search(text):
         return Rejected(f"truncated {format_}")
     text = "".join(c if c.isprintable() else "?" for c in _ADDRESS.sub("", text))[:100]
     return Rejected(f"broken {format_}: {text or type(error).__name__}")

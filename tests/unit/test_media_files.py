@@ -171,6 +171,8 @@ def test_no_descriptor_is_left_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(50):
         read(good)
+        with pytest.raises(Rejected):
+            read(os.fsencode(tmp_path))
         with pytest.raises(Unsupported):
             read(bad)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -37,6 +37,10 @@ PATHS = ["a.jpg", "b.png", "2023/a.jpg", "2023/raw/a.jpg", "2023/raw/keep.jpg", 
         ("2023/raw/\n!keep.jpg", [p for p in PATHS if not p.startswith("2023/raw/")]),
         ("*\n!*.png", ["b.png"]),
         ("trash/**", [p for p in PATHS if not p.startswith("trash")]),
+        ("**\n!/**", PATHS),
+        ("**", []),
+        ("a.jpg\r\n*.png\r\n", ["2023/raw/keep.jpg", "raw", "trash/x.jpg", "trash/y/z.jpg"]),
+        ("[--b]*.jpg", ["2023/raw/keep.jpg", "b.png", "raw", "trash/x.jpg", "trash/y/z.jpg"]),
         ("**/y", [p for p in PATHS if "/y/" not in p]),
         ("[ab].*", ["2023/raw/keep.jpg", "raw", "trash/x.jpg", "trash/y/z.jpg"]),
         ("*.JPG", PATHS),
@@ -58,6 +62,37 @@ def test_the_inner_file_decides_and_is_tied_to_its_folder(tmp_path):
 def test_rules_above_the_start_hold(tmp_path):
     make(tmp_path, PATHS, {".mmsearchignore": "keep.jpg\n"})
     assert [e.path for e in walk(os.fsencode(tmp_path), b"2023/raw")] == [b"2023/raw/a.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "dangling link"])
+def test_an_ignore_file_that_is_no_file_is_none(tmp_path, kind):
+    make(tmp_path, PATHS, {})
+    path = tmp_path / ".mmsearchignore"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+    reported = []
+    assert len(list(walk(os.fsencode(tmp_path), on_error=lambda *args: reported.append(args)))) == len(PATHS)
+    assert not reported
+
+
+def test_an_ignore_file_that_cannot_be_read_closes_its_folder(tmp_path, monkeypatch):
+    """Better nothing than what somebody wanted left out."""
+    make(tmp_path, PATHS, {"2023/.mmsearchignore": "raw"})
+    real = os.open
+
+    def refuse(path, *args, **kwargs):
+        if os.fsencode(path).endswith(b"2023/.mmsearchignore"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    reported = []
+    left = [e.path for e in walk(os.fsencode(tmp_path), on_error=lambda path, error: reported.append(path))]
+    assert reported == [b"2023"] and not any(path.startswith(b"2023/") for path in left) and len(left) == 5
 
 
 def test_names_that_are_not_utf8(tmp_path):
