@@ -63,7 +63,7 @@ class OpenClipEncoder:
     def __init__(self, name: str, model: Any, tokenizer: Any, config: Any, digest: str, device: str) -> None:
         import torch
 
-        self._model, self._tokenizer, self._device = model, tokenizer, device
+        self._model, self._tokenizer, self.device = model, tokenizer, device
         self._dtype = next(model.visual.parameters()).dtype
         cfg = model.visual.preprocess_cfg
         self._mean, self._std = (torch.tensor(cfg[key], device=device).view(1, 3, 1, 1) for key in ("mean", "std"))
@@ -97,7 +97,7 @@ class OpenClipEncoder:
 
     def _tokens(self, texts: Sequence[str]) -> Any:
         # A shell may hand over bytes that are no text, as lone surrogates: tokenizers raise on these.
-        return self._tokenizer([text.encode("utf-8", "replace").decode() for text in texts]).to(self._device)
+        return self._tokenizer([text.encode("utf-8", "replace").decode() for text in texts]).to(self.device)
 
     def _pictures(self, batch: Sequence[Media]) -> Any:
         import torch
@@ -106,7 +106,7 @@ class OpenClipEncoder:
         for picture in batch:
             if not isinstance(picture, np.ndarray) or picture.shape != (size, size, 3) or picture.dtype != np.uint8:
                 raise EncoderError(f"{self.spec.name} takes pictures as uint8 ({size}, {size}, 3)")
-        pixels = torch.from_numpy(np.stack(cast(Sequence[Any], batch))).to(self._device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.stack(cast(Sequence[Any], batch))).to(self.device).permute(0, 3, 1, 2)
         return pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
 
 

@@ -47,7 +47,7 @@ def index_paths(
         ingest = Ingest(catalog, space, encoder, options, progress, stop)
         run_id = catalog.start_run(space.id, device)
         summary = ingest.run([_scope(catalog, path) for path in _outermost(paths)])
-        summary.device = device
+        summary.device = getattr(encoder, "device", "cpu")  # a protocol of one verb: only some encoders have a choice
         if not options.dry_run:
             _finish(catalog, space, ingest, kind)
         catalog.finish_run(run_id, json.dumps(summary.counts()))
