@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmsearch.cli import render
 from mmsearch.cli.common import command as body
+
+if TYPE_CHECKING:
+    from mmsearch.store.reader import Item
 
 NOTHING_FOUND = 1
 
@@ -27,12 +30,7 @@ def command(
         below = None if path is None else os.path.abspath(os.fsencode(path))
         items = settings.library().reader.items(below, named, state)
         if settings.json:
-            render.document(
-                items=[
-                    {"item_id": i.id, "path": i.path, "modality": i.modality, "state": i.state, "size": i.size}
-                    for i in items
-                ]
-            )
+            render.document(items=[_fields(item) for item in items])
         elif null:
             for item in items:
                 render.raw(item.path)
@@ -40,3 +38,9 @@ def command(
             render.table(("state", "kind", "path"), ((i.state, i.modality or "-", render.shown(i.path)) for i in items))
         if not items:
             raise typer.Exit(NOTHING_FOUND)
+
+
+def _fields(item: Item) -> dict[str, Any]:
+    own = {"item_id": item.id, "path": item.path, "modality": item.modality, "state": item.state, "size": item.size}
+    facts = {name: getattr(item.facts, name) for name in item.facts.__slots__}
+    return {**own, **{name: value for name, value in facts.items() if value is not None}}

@@ -41,8 +41,11 @@ def command(
                 ("rank", "score", "path"),
                 ((str(hit.rank), f"{hit.score:.3f}", render.shown(hit.path) + _span(hit.span)) for hit in answer),
             )
-        for text in answer.notes if not settings.quiet else ():
-            render.note(f"mmsearch: {text}")
+        for note in answer.notes if not settings.quiet else ():
+            render.note(f"mmsearch: {note}")
+        if settings.verbose:
+            took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
+            render.note(f"model {answer.space.model}, index {answer.index}: {took}")
         if not answer.hits:
             if not settings.quiet:
                 render.note("nothing found")

@@ -74,9 +74,9 @@ class Preparer:
         reader = self._reader()
         with reader.snapshot():
             item_id = reader.donor(sha256, self._space.id)
-            if item_id is None:
-                return None
-            donor = reader.donation(item_id, self._space)
+            donor = None if item_id is None else reader.donation(item_id, self._space)
+        if donor is None:
+            return None
         return Record(
             file=file,
             state=donor.state,

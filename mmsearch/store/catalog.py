@@ -33,10 +33,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mmsearch.errors import Damaged, StorageFull
+from mmsearch.errors import Damaged, MMSearchError, StorageFull
 from mmsearch.store import layout, schema
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
@@ -243,9 +243,13 @@ class Catalog:
             connection.execute(text(_UPDATE_TEXT))
 
     def drop_vectors(self, space_id: int, segment_ids: Sequence[int]) -> None:
-        """Forget these vectors; the next `index` finds their files without any and encodes them again."""
+        """Forget these vectors; the next `index` finds their files without any and encodes them again.
+
+        Indexes that may hold them go too: they would still return them.
+        """
         table = schema.embedding
         with self.transaction() as connection:
+            connection.execute(delete(schema.artifact).where(schema.artifact.c.space_id == space_id))
             for chunk in _chunks(segment_ids):
                 connection.execute(delete(table).where(table.c.space_id == space_id, table.c.segment_id.in_(chunk)))
 
@@ -265,9 +269,11 @@ class Catalog:
         """Give free pages back to the disk. Needs as much free space as the catalog has, for a while."""
         raw = self._connection.connection.driver_connection  # neither works inside a transaction
         assert raw is not None
-        with _damage_named(self.folder):
+        try:
             raw.execute("VACUUM")
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            raise StorageFull(f"{self.folder}: {error}: free as much space as the catalog has") from error
 
     def remove_items(self, item_ids: Sequence[int]) -> None:
         """Forget these items, their segments and their vectors."""
@@ -437,11 +443,17 @@ def _damage_named(folder: str) -> Iterator[None]:
     """Turn SQLite's errors into ours: a full disk and a damaged file have their own names."""
     try:
         yield
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        cause = str(getattr(error, "orig", error))
-        if "full" in cause or "disk I/O" in cause:
-            remedy = "free some space and run the command again; nothing is lost"
-            raise StorageFull(f"{folder}: {cause}: {remedy}") from error
-        if "malformed" in cause or "not a database" in cause:
-            raise Damaged(f"{folder}: {cause}: run `mmsearch check`, then `mmsearch repair`") from error
+    except ProgrammingError:
         raise
+    except DatabaseError as error:
+        cause, name = str(error.orig), str(getattr(error.orig, "sqlite_errorname", ""))
+        if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and "READ" not in name):
+            raise StorageFull(
+                f"{folder}: {cause}: free some space and run the command again; nothing is lost"
+            ) from error
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
+            raise MMSearchError(f"{folder}: {cause}: is it write-protected, or the disk full?") from error
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise
+        # Damage has many faces: malformed pages, a page that is not there, a row that an index denies.
+        raise Damaged(f"{folder}: {cause}: run `mmsearch check`, then `mmsearch repair`") from error

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import join
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -74,6 +75,7 @@ class Item:
     modality: str | None
     state: str
     size: int
+    facts: MediaFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,15 @@ class Donation:
 
 
 class Reader:
-    """A read-only connection to a library. Raises ``NoLibrary``, ``LibraryTooNew`` or ``Damaged``."""
+    """A read-only connection to a library. Raises ``NoLibrary`` or ``LibraryTooNew``; every method, ``Damaged``."""
 
     def __init__(self, folder: str) -> None:
         require_library(folder)
         uri = f"file:{quote(join(folder, CATALOG))}?mode=ro"
         try:
-            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+            self._db = sqlite3.connect(
+                uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30, factory=_Connection
+            )
             refuse_newer(self._one("PRAGMA user_version"))
             if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
                 raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
@@ -112,7 +116,7 @@ class Reader:
         try:
             yield
         finally:
-            self._db.execute("COMMIT")
+            self._db.rollback()
 
     def _one(self, sql: str, *values: object) -> int:
         return int(self._db.execute(sql, values).fetchone()[0] or 0)
@@ -226,21 +230,23 @@ class Reader:
         ).fetchone()
         return None if row is None else int(row[0])
 
-    def donation(self, item_id: int, space: Space) -> Donation:
-        """Everything about an item that another file with the same content can take over."""
+    def donation(self, item_id: int, space: Space) -> Donation | None:
+        """Everything about an item that another file with the same content can take over; None if it is damaged."""
         facts = ", ".join(MediaFacts.__slots__)
         row = self._db.execute(f"SELECT state, reason, modality, {facts} FROM item WHERE id = ?", (item_id,)).fetchone()
         rows = self._db.execute(
-            "SELECT s.start, s.end, s.unit, e.vector FROM segment s JOIN embedding e ON e.segment_id = s.id "
+            "SELECT s.start, s.end, s.unit, e.vector, e.crc32 FROM segment s JOIN embedding e ON e.segment_id = s.id "
             "WHERE s.item_id = ? AND e.space_id = ? ORDER BY s.id",
             (item_id, space.id),
         ).fetchall()
+        if any(zlib.crc32(row[3]) != row[4] for row in rows):
+            return None
         return Donation(
             State(row[0]),
             row[1],
             Modality(row[2]),
-            MediaFacts(**dict(zip(MediaFacts.__slots__, row[3:], strict=True))),
-            tuple(None if unit is None else Span(start, end, unit) for start, end, unit, _ in rows),
+            _facts(row[3:]),
+            tuple(None if unit is None else Span(start, end, unit) for start, end, unit, *_ in rows),
             decode_vectors([row[3] for row in rows], space.dim),
         )
 
@@ -255,12 +261,16 @@ class Reader:
         if state is not None:
             where.append(f"{_STATE} = ?")
             values.append(state)
+        facts = ", ".join(MediaFacts.__slots__)
         rows = self._db.execute(
-            f"SELECT i.id, r.path, i.path, i.modality, {_STATE}, i.size FROM item i JOIN root r ON r.id = i.root_id "
-            f"WHERE {' AND '.join(where)} ORDER BY r.path, i.path",
+            f"SELECT i.id, r.path, i.path, i.modality, {_STATE}, i.size, {facts} "
+            f"FROM item i JOIN root r ON r.id = i.root_id WHERE {' AND '.join(where)} ORDER BY r.path, i.path",
             values,
         )
-        return [Item(item_id, join(root, path), *rest) for item_id, root, path, *rest in rows]
+        return [
+            Item(item_id, join(root, path), modality, state, size, _facts(facts_of))
+            for item_id, root, path, modality, state, size, *facts_of in rows
+        ]
 
     def failures(self) -> list[Failure]:
         """The present files that are not, or not whole, in the index; by path."""
@@ -273,6 +283,43 @@ class Reader:
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""
         return self._db.execute(sql, values).fetchall()
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise Damaged(f"the catalog can't be read ({error}): run `mmsearch check`, then `mmsearch repair`") from error
+
+
+class _Cursor(sqlite3.Cursor):
+    """SQLite finds damage when it comes to it, so any step of a statement may raise ``Damaged``."""
+
+    def fetchone(self) -> Any:
+        with _damage_named():
+            return super().fetchone()
+
+    def fetchmany(self, size: int | None = 1) -> list[Any]:
+        with _damage_named():
+            return super().fetchmany(size)
+
+    def fetchall(self) -> list[Any]:
+        with _damage_named():
+            return super().fetchall()
+
+    def __iter__(self) -> Any:
+        return iter(self.fetchall())
+
+
+class _Connection(sqlite3.Connection):
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        with _damage_named():
+            return self.cursor(_Cursor).execute(sql, values)
+
+
+def _facts(values: Sequence[Any]) -> MediaFacts:
+    return MediaFacts(**dict(zip(MediaFacts.__slots__, values, strict=True)))
 
 
 _STATE = "CASE WHEN i.gone IS NULL THEN i.state ELSE 'missing' END"

@@ -74,6 +74,7 @@ def _drop_bad_vectors(catalog: Catalog, dry_run: bool) -> Iterator[str]:
             yield f"drop {len(bad)} damaged vectors of {space.model}: `mmsearch index` encodes their files again"
             if not dry_run:
                 catalog.drop_vectors(space.id, bad)
+                artifacts.refresh(catalog, space)
 
 
 def _republish(catalog: Catalog, dry_run: bool) -> Iterator[str]:

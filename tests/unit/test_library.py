@@ -33,10 +33,10 @@ class Counting(FakeEncoder):
         return super().encode(batch, modality)
 
 
-def of_space(space: str) -> Counting:
-    """The same model, but its vectors are not comparable: as after a change of its weights."""
+def of_space(space: str, name: str = "fake") -> Counting:
+    """A model whose vectors are not comparable: as after a change of its weights."""
     encoder = Counting()
-    encoder.spec = dataclasses.replace(encoder.spec, space=space)
+    encoder.spec = dataclasses.replace(encoder.spec, space=space, name=name)
     return encoder
 
 
@@ -298,7 +298,7 @@ def test_another_model_is_built_beside_and_taken_over_when_complete(library, pho
     library.index([tmp_path / "more"])
     old = library.active_space()
 
-    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("other"))
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("other", "other"))
     summary = library.index([photos], model="other")
     assert summary.updated == 3 and library.active_space() == old
     assert "1 files have no vectors" in summary.notes[0]
@@ -315,6 +315,29 @@ def test_a_model_that_changed_is_refused(library, photos, monkeypatch):
     monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("changed"))
     with Library(library.folder) as again, pytest.raises(SpaceMismatch, match="changed"):
         again.search("red")
+
+
+def test_a_model_that_changed_answers_from_its_new_vectors_at_once(library, photos, monkeypatch):
+    library.index([photos])
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("changed"))
+    with Library(library.folder) as again:
+        again.index([photos / "red.png"])
+        assert names(again.search("red")) == ["red.png"]
+        again.index([photos])
+        assert len(again.search("red")) == 3
+
+
+def test_what_a_photo_says_about_itself_is_kept(library, photos):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0112] = "Canon", "Canon EOS R5", 6
+    exif.get_ifd(0x8769)[0x9003] = "2024:06:01 12:30:00"
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 30.0, 0.0), 3: "W", 4: (2.0, 15.0, 0.0)})
+    Image.new("RGB", (60, 40)).save(photos / "trip.jpg", exif=exif)
+    library.index([photos])
+    (item,) = library.reader.items(named="trip")
+    facts = item.facts
+    assert (facts.width, facts.height) == (40, 60)  # turned by its orientation
+    assert (facts.taken, facts.camera, facts.lat, facts.lon) == ("2024-06-01T12:30:00", "Canon EOS R5", 48.5, -2.25)
 
 
 def test_one_poison_file_costs_one_file_wherever_it_stands(library, photos, monkeypatch):
