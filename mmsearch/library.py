@@ -157,14 +157,14 @@ class Library:
     ) -> Answer:
         """Find the ``k`` items that are nearest in meaning to words, to pictures (file names), or to both.
 
-        ``within``: only items at or below this path. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``.
+        ``within``: only items at or below this path. ``device`` "cuda:N" is for the model and a FAISS index. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``.
         """
         clock = _Clock()
         if k < 1:
             raise UsageError(f"k must be at least 1, not {k}")
         space = self.active_space()
         encoder = self.encoder(space.model, device)
-        opened = artifacts.open_newest(self.reader, self.folder, space)
+        opened = artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
         clock.lap("load")
         parts = self._parts(text, images, encoder)
         vector = embed(encoder, parts, space)

@@ -52,12 +52,12 @@ def index_paths(
         summary = ingest.run([_scope(catalog, path) for path in _outermost(paths)])
         summary.device = getattr(encoder, "device", "cpu")  # a protocol of one verb: only some encoders have a choice
         if not options.dry_run:
-            _finish(catalog, space, ingest, kind)
+            _finish(catalog, space, ingest, kind, device)
         catalog.finish_run(run_id, json.dumps(summary.counts()))
     return summary
 
 
-def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None) -> None:
+def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None, device: str) -> None:
     catalog.update_text()
     pending = catalog.pending(space.id)
     active = catalog.reader.active_space()
@@ -68,7 +68,7 @@ def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None) ->
             f"{pending} files have no vectors of {space.model} yet: queries use {active.model} until they do"
         )
     if not ingest.summary.interrupted:
-        artifacts.refresh(catalog, space, kind)
+        artifacts.refresh(catalog, space, kind, artifacts.index_device(device))
 
 
 def _current_model(folder: str) -> str | None:

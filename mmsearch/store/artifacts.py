@@ -87,6 +87,11 @@ def refresh(catalog: Catalog, space: Space, kind: str | None = None, device: str
     return publish(catalog, space, kind, device) if worth else None
 
 
+def index_device(device: str) -> str:
+    """Where indexes go: on a GPU only if one was named. For ``auto`` a copy to the GPU would cost more than it saves."""
+    return device if device.startswith("cuda") else "cpu"
+
+
 def _write(path: str, chunks: Iterable[bytes | memoryview]) -> tuple[int, str]:
     """Write, sync and rename into place; returns the size and the sha256 of what was written."""
     digest, size, temporary = hashlib.sha256(), 0, f"{path}.tmp"
