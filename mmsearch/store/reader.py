@@ -289,7 +289,7 @@ class Reader:
 def _damage_named() -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # Python decodes SQLite's messages, damage and all
         raise Damaged(f"the catalog can't be read ({error}): run `mmsearch check`, then `mmsearch repair`") from error
 
 

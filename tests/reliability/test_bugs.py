@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from pathlib import Path
 
 from mmsearch.encoders import registry
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import check
+
+from .harness import oracle
 
 
 def test_killed_before_the_first_batch_the_library_is_whole(tmp_path: Path) -> None:
@@ -15,3 +19,30 @@ def test_killed_before_the_first_batch_the_library_is_whole(tmp_path: Path) -> N
     with Catalog(library) as catalog:
         catalog.space(registry.load("fake").spec)  # and killed here
     assert check(library) == []
+
+
+def test_a_damaged_vector_is_not_taken_over_by_a_copy(library, folder, world) -> None:
+    """A copy of a file took over the flipped vector, and gave it a checksum that was right."""
+    library.index([world.root], model="fake", device="cpu")
+    with sqlite3.connect(os.path.join(folder, "catalog.sqlite")) as db:
+        db.execute("UPDATE embedding SET vector = (SELECT vector FROM embedding e WHERE e.seq <> embedding.seq)")
+    db.close()
+    path = min(world.files)
+    copy = os.path.join(world.root, b"copy.png")
+    world.write(copy, world.files[path])
+    library.index([world.root], device="cpu")
+    row = oracle.snapshot(folder).by_path()[copy]
+    assert [blob for _, blob in row.vectors[1]] == [world.vector(world.files[path], 32)]
+
+
+def test_an_index_forgets_the_vectors_that_repair_drops(library, folder, world) -> None:
+    """The index went on returning segments whose vectors were damaged when it was built."""
+    library.index([world.root], model="fake", device="cpu")
+    with sqlite3.connect(os.path.join(folder, "catalog.sqlite")) as db:
+        db.execute("UPDATE embedding SET crc32 = crc32 + 1 WHERE seq = 1")
+    db.close()
+    library.index([world.root], index="exact", device="cpu")
+    assert len(library.search("red", k=100)) == len(world.files)
+    library.repair()
+    assert len(library.search("red", k=100)) == len(world.files) - 1
+    assert library.search("red").index == "exact"

@@ -52,9 +52,15 @@ class World:
                 ("add", "change", "rename", "copy", "delete", "touch", "move"), (8, 4, 3, 3, 3, 2, 1)
             )[0]
             if kind == "add" or len(self.files) < 3:
-                self.write(self._new_path(), self._new_content())
+                self.add()
             else:
                 getattr(self, f"_{kind}")(self.rng.choice(sorted(self.files)))
+
+    def add(self) -> bytes:
+        """A new picture under a new name."""
+        path = self._new_path()
+        self.write(path, self._new_content())
+        return path
 
     def write(self, path: bytes, sha256: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
