@@ -157,7 +157,8 @@ class Library:
     ) -> Answer:
         """Find the ``k`` items that are nearest in meaning to words, to pictures (file names), or to both.
 
-        ``within``: only items at or below this path. ``device`` "cuda:N" is for the model and a FAISS index. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``.
+        ``within``: only items at or below this path. ``device`` "cuda:N" is for the model and a FAISS
+        index. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``.
         """
         clock = _Clock()
         if k < 1:

@@ -88,7 +88,7 @@ def refresh(catalog: Catalog, space: Space, kind: str | None = None, device: str
 
 
 def index_device(device: str) -> str:
-    """Where indexes go: on a GPU only if one was named. For ``auto`` a copy to the GPU would cost more than it saves."""
+    """Where indexes go: on a GPU only if one was named; for ``auto``, the copy would cost more than it saves."""
     return device if device.startswith("cuda") else "cpu"
 
 
