@@ -43,11 +43,12 @@ def load(folder: bytes, prefix: bytes) -> IgnoreFile | None:
     """The ignore file in ``folder``, whose path relative to the root is ``prefix``; None when there is none."""
     try:
         # O_NONBLOCK: a FIFO of that name must not keep us waiting.
-        file = open(os.path.join(folder, NAME), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
+        with open(
+            os.path.join(folder, NAME), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
+        ) as file:
+            lines = os.fsdecode(file.read(MAX_BYTES)).split("\n")
     except (FileNotFoundError, IsADirectoryError):
         return None
-    with file:
-        lines = os.fsdecode(file.read(MAX_BYTES)).split("\n")
     rules = (parse(line.removesuffix("\r")) for line in lines)
     return IgnoreFile(os.fsdecode(prefix), tuple(rule for rule in rules if rule))
 

@@ -1,12 +1,12 @@
 """A picture file becomes the uint8 square that an encoder wants, plus what the file says about itself.
 
 Pillow does the decoding, behind an allow-list: the content's signature picks one decoder class, no other is asked.
-The result is open_clip's own preprocessing to within 0.25 grey levels on average, in a quarter of its time on
+The result is open_clip's own preprocessing to within 0.25 grey levels on average, three to four times faster on
 12-megapixel JPEGs: such a JPEG is decoded at reduced scale, the crop is folded into the resize box, and pixels stay
 uint8. The differences are deliberate: pictures are turned upright by their EXIF, palettes are resampled as colours,
 and transparency is blended onto white, where the reference ignores all three.
 
-No state of the process is touched, and everything may run on several threads: Pillow releases the GIL.
+Everything may run on several threads: Pillow releases the GIL, and none of its process-wide switches is touched.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mmsearch.media.sniff import require_indexable
 from mmsearch.types import FloatArray, ImageInput, MediaFacts, Pixels
 
 MAX_PIXELS = 64_000_000
-"""Pixels that are decoded for one picture. They cost 4 bytes each, 8 with transparency, 16 in WebP."""
+"""Pixels decoded for one picture. They cost 4 to 8 bytes each, up to 20 in WebP and floating-point TIFF."""
 
 BIG_PIXELS = 16_000_000
 """Above this, pictures are decoded one at a time: peak memory is that of one, however many threads decode."""
