@@ -105,13 +105,13 @@ def _write(path: str, chunks: Iterable[bytes | memoryview]) -> tuple[int, str]:
             written = os.fstat(file.fileno()).st_size
         if written != size:
             raise OSError(f"{written} of {size} bytes arrived")
+        os.replace(temporary, path)
+        sync_folder(os.path.dirname(path))
     except OSError as error:
         if os.path.exists(temporary):
             os.unlink(temporary)
         needed = f"{size / 1e6:.0f} MB and more are needed"
         raise StorageFull(f"{path}: {error.strerror or error}: {needed}; the old index still answers") from error
-    os.replace(temporary, path)
-    sync_folder(os.path.dirname(path))
     return size, digest.hexdigest()
 
 

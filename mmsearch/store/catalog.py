@@ -6,6 +6,7 @@ A ``Catalog`` holds the writer lock from opening to ``close``. What a method has
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,11 +37,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mmsearch.errors import Damaged, MMSearchError, StorageFull
+from mmsearch.errors import MMSearchError, StorageFull
 from mmsearch.store import layout, schema
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
-from mmsearch.store.reader import Artifact, Reader, Space, encode_vectors
+from mmsearch.store.reader import Artifact, Reader, Space, encode_vectors, explained
 from mmsearch.types import EncoderSpec, FileStat, FloatArray, MediaFacts, Modality, Span, State
 
 
@@ -86,12 +87,13 @@ class Catalog:
 
     def __init__(self, folder: str, lock_timeout: float = 0.0) -> None:
         self.folder = folder
-        if not layout.holds_library(folder):
-            layout.create(folder, _fill_newborn)
-        self._lock = WriterLock(folder, lock_timeout)
+        with _errors_named(folder):
+            if not layout.holds_library(folder):
+                layout.create(folder, _fill_newborn)
+            self._lock = WriterLock(folder, lock_timeout)
         try:
             self._engine = _engine(folder)
-            with _damage_named(folder):
+            with _errors_named(folder):
                 migrate(self._engine)
                 self._connection = self._engine.connect()
             self.reader = Reader(folder)
@@ -114,7 +116,7 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """All or nothing; on leaving, durable. Raises ``StorageFull`` when the disk is, with nothing written."""
-        with _damage_named(self.folder), self._connection.begin():
+        with _errors_named(self.folder), self._connection.begin():
             yield self._connection
 
     # -- settings, spaces, runs ---------------------------------------------------------------------------------
@@ -439,21 +441,14 @@ def _fill_newborn(folder: str) -> None:
 
 
 @contextmanager
-def _damage_named(folder: str) -> Iterator[None]:
-    """Turn SQLite's errors into ours: a full disk and a damaged file have their own names."""
+def _errors_named(folder: str) -> Iterator[None]:
+    """Turn SQLite's errors and the system's into ours: a full disk and a damaged file have their own names."""
     try:
         yield
     except ProgrammingError:
         raise
     except DatabaseError as error:
-        cause, name = str(error.orig), str(getattr(error.orig, "sqlite_errorname", ""))
-        if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and "READ" not in name):
-            raise StorageFull(
-                f"{folder}: {cause}: free some space and run the command again; nothing is lost"
-            ) from error
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
-            raise MMSearchError(f"{folder}: {cause}: is it write-protected, or the disk full?") from error
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise
-        # Damage has many faces: malformed pages, a page that is not there, a row that an index denies.
-        raise Damaged(f"{folder}: {cause}: run `mmsearch check`, then `mmsearch repair`") from error
+        raise explained(error.orig or error, folder) from error
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (StorageFull if full else MMSearchError)(f"{folder}: {(error.strerror or str(error)).lower()}") from error

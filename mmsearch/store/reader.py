@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mmsearch.errors import Damaged, EncoderError, NoLibrary
+from mmsearch.errors import Damaged, EncoderError, Locked, MMSearchError, NoLibrary, StorageFull
 from mmsearch.store.layout import CATALOG, refuse_newer, require_library
 from mmsearch.types import Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
 
@@ -91,20 +91,19 @@ class Donation:
 
 
 class Reader:
-    """A read-only connection to a library. Raises ``NoLibrary`` or ``LibraryTooNew``; every method, ``Damaged``."""
+    """A read-only connection to a library. Raises ``NoLibrary`` or ``LibraryTooNew``; any method, ``Damaged``."""
 
     def __init__(self, folder: str) -> None:
         require_library(folder)
         uri = f"file:{quote(join(folder, CATALOG))}?mode=ro"
-        try:
+        with _errors_named(folder):
             self._db = sqlite3.connect(
                 uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30, factory=_Connection
             )
-            refuse_newer(self._one("PRAGMA user_version"))
-            if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
-                raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
-        except sqlite3.DatabaseError as error:
-            raise Damaged(f"{join(folder, CATALOG)}: {error}: run `mmsearch check`, then `mmsearch repair`") from error
+        self._db.folder = folder
+        refuse_newer(self._one("PRAGMA user_version"))
+        if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
+            raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
 
     def close(self) -> None:
         self._db.close()
@@ -285,37 +284,54 @@ class Reader:
         return self._db.execute(sql, values).fetchall()
 
 
+def explained(error: BaseException, folder: str) -> MMSearchError:
+    """What an error of SQLite's means for a library: a full disk, a busy or a damaged catalog."""
+    name = str(getattr(error, "sqlite_errorname", ""))
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and "READ" not in name):
+        return StorageFull(f"{folder}: {error}: free some space and run the command again; nothing is lost")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
+        return MMSearchError(f"{folder}: {error}: is it write-protected, or the disk full?")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Locked(f"{folder}: {error}: run the command again")
+    # Damage has many faces: malformed pages, a page that is not there, a row that an index denies.
+    return Damaged(f"{join(folder, CATALOG)}: {error}: run `mmsearch check`, then `mmsearch repair`")
+
+
 @contextmanager
-def _damage_named() -> Iterator[None]:
+def _errors_named(folder: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # Python decodes SQLite's messages, damage and all
-        raise Damaged(f"the catalog can't be read ({error}): run `mmsearch check`, then `mmsearch repair`") from error
+        raise explained(error, folder) from error
+
+
+class _Connection(sqlite3.Connection):
+    """SQLite meets a fault when it comes to it: any step of a statement may raise what ``explained`` makes of it."""
+
+    folder = ""
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        with _errors_named(self.folder):
+            return self.cursor(_Cursor).execute(sql, values)
 
 
 class _Cursor(sqlite3.Cursor):
-    """SQLite finds damage when it comes to it, so any step of a statement may raise ``Damaged``."""
+    connection: _Connection
 
     def fetchone(self) -> Any:
-        with _damage_named():
+        with _errors_named(self.connection.folder):
             return super().fetchone()
 
     def fetchmany(self, size: int | None = 1) -> list[Any]:
-        with _damage_named():
+        with _errors_named(self.connection.folder):
             return super().fetchmany(size)
 
     def fetchall(self) -> list[Any]:
-        with _damage_named():
+        with _errors_named(self.connection.folder):
             return super().fetchall()
 
     def __iter__(self) -> Any:
         return iter(self.fetchall())
-
-
-class _Connection(sqlite3.Connection):
-    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
-        with _damage_named():
-            return self.cursor(_Cursor).execute(sql, values)
 
 
 def _facts(values: Sequence[Any]) -> MediaFacts:

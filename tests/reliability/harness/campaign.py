@@ -147,7 +147,8 @@ class Life:
         self.before = found
 
     def _operation(self) -> str:
-        weights = {"index": 16, "repair": 6 if self.damaged else 1, "gc": 1, "prune": 1}
+        repair, gc = 6 if self.damaged else 1, 5 if len(self.before.dims) > 1 else 1
+        weights = {"index": 16, "repair": repair, "gc": gc, "prune": 1}
         return self.rng.choices(list(weights), list(weights.values()))[0] if self.before.rows else "index"
 
     def _job(self, op: str, phase: str) -> Job:

@@ -177,7 +177,7 @@ def queries(library: str, found: Snapshot, pictures: list[str]) -> list[Violatio
     matrix = np.frombuffer(blobs, "<f2").reshape(len(live), dim).astype(np.float32)
     seen = []
     with Library(library) as opened:
-        for text, images, k in (("red", (), 3), ("green blue", (), len(live) + 5), ("", tuple(pictures), 7)):
+        for text, images, k in (("red", (), 3), ("green blue", (), len(live) + 5), ("blue", tuple(pictures), 7)):
             answer = opened.search(text, images=images, k=k)
             got = [(hit.segment_id, hit.score) for hit in answer]
             expected = _scores(registry.load(f"fake:{dim}"), text, images, matrix)
