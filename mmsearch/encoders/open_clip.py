@@ -50,7 +50,7 @@ def load(name: str, device: str = "cpu", *, precision: Precision | None = None) 
     place = resolve(device)
     with _offline(), _no_root_handler():
         source = find(name)
-        # The hash costs a second of one core for each gigabyte, and reads the file into the page cache for what follows.
+        # Costs a second of one core for each gigabyte; what follows finds the file in the page cache.
         digest = _sha256(source)
         model, tokenizer, config = _build(source, precision or ("bf16" if place.startswith("cuda") else "float32"))
         _load_weights(source, model)
@@ -67,7 +67,7 @@ class OpenClipEncoder:
         self._dtype = next(model.visual.parameters()).dtype
         cfg = model.visual.preprocess_cfg
         self._mean, self._std = (torch.tensor(cfg[key], device=device).view(1, 3, 1, 1) for key in ("mean", "std"))
-        # bf16 and float32 make comparable vectors (cosine above 0.9999 for ViT-B-32), so the precision is no part of the space.
+        # The precision is no part of the space: bf16 against float32 has a cosine above 0.9999 (ViT-B-32).
         parts = [CODE_VERSION, digest, config, cfg, tokenizer(list(TOKENIZER_PROBE)).tolist()]
         space = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
         self.spec = EncoderSpec(
