@@ -44,19 +44,22 @@ def questions(dim, count=64):
     return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
 
 
-def seconds(search):
+def seconds(search, times):
     def timed():
         started = time.perf_counter()
-        search()
-        return time.perf_counter() - started
+        for _ in range(times):
+            search()
+        return (time.perf_counter() - started) / times
 
     return timed
 
 
 def compare(case, ours, theirs, count, **facts):
-    """One row: ``ours`` and ``theirs`` in turns, once each before the clock starts."""
-    ours(), theirs()
-    a, b = pairs(seconds(ours), seconds(theirs), count)
+    """One row: ``ours`` and ``theirs`` in turns, each long enough (50 ms) that waking threads do not decide."""
+    ours()
+    once = seconds(theirs, 1)()
+    times = max(1, int(0.05 / once))
+    a, b = pairs(seconds(ours, times), seconds(theirs, times), count)
     row("search", case, ratio=ratios(a, b), ours_s=spread(a, 5), faiss_s=spread(b, 5), **facts)
 
 

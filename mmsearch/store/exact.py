@@ -138,11 +138,12 @@ class ExactIndex:
         """For each query the row numbers of everything that can be among its ``k`` best."""
         score, noise = product(queries, self._vectors.dtype)
         numbers = self.spec.dim * (len(self) if rows is None else len(rows))
-        if self._vectors.dtype == np.float16 and kernels.faiss_pays(numbers, len(queries), k):
+        half = self._vectors.dtype == np.float16
+        if half and kernels.faiss_pays(numbers, len(queries), k):
             found = kernels.faiss_shortlist(self._vectors, queries, k, noise, rows)
             if found is not None:
                 return found
-        if len(queries) * numbers >= kernels.WORTH_CALLING * kernels.FEW:
+        if half and len(queries) * numbers >= kernels.WORTH_CALLING * kernels.FEW:
             score, noise = kernels.torch_product(queries) or (score, noise)
         return shortlist(self._score_steps(score, len(queries), rows), len(queries), k, noise)
 
@@ -219,13 +220,17 @@ def product(queries: FloatArray, dtype: npt.DTypeLike) -> tuple[Score, float]:
         columns = np.ascontiguousarray(queries.T)
         return lambda block, out: np.matmul(block, columns, out=out), noise
     columns = np.ascontiguousarray(queries.T) * np.float32(2.0**112)
-    wide = np.empty((BLOCK, queries.shape[1]), np.float32)
+    # One product for each block while it is in the cache; for many questions fewer, larger products, as numpy's BLAS
+    # starts its threads anew for each (5 times slower in blocks of 256 when other programs run).
+    rows = BLOCK if len(queries) < 4 else STEP
+    wide = np.empty((rows, queries.shape[1]), np.float32)
 
     def score(block: Matrix, out: FloatArray) -> None:
-        for start in range(0, len(block), BLOCK):
-            part = block[start : start + BLOCK]
-            widen(part, wide[: len(part)])
-            np.matmul(wide[: len(part)], columns, out=out[start : start + BLOCK])
+        for start in range(0, len(block), rows):
+            part = block[start : start + rows]
+            for first in range(0, len(part), BLOCK):
+                widen(part[first : first + BLOCK], wide[: len(part)][first : first + BLOCK])
+            np.matmul(wide[: len(part)], columns, out=out[start : start + rows])
 
     return score, noise
 

@@ -94,6 +94,16 @@ def test_widened_numbers_are_the_same_numbers():
     assert (wide.astype(np.float64) * 2.0**112 == finite.astype(np.float64)).all()
 
 
+def test_narrowed_numbers_are_the_nearest_of_bfloat16():
+    torch = pytest.importorskip("torch")
+    everything = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    half = everything[np.isfinite(everything) & (np.abs(everything) >= 2.0**-14)].reshape(1, -1)
+    bits = np.empty(half.shape, np.int16)
+    kernels.narrow(half, bits)
+    narrow = torch.from_numpy(bits).view(torch.bfloat16).double().numpy() * 2.0**112
+    assert (np.abs(narrow / half.astype(np.float64) - 1) <= 2.0**-8).all()
+
+
 def test_the_file_is_written_block_by_block_and_says_its_own_size(tmp_path):
     embeddings = clustered(1000, 30)
     blocks = (Embeddings(embeddings.ids[i : i + 7], embeddings.vectors[i : i + 7]) for i in range(0, 1000, 7))
