@@ -77,11 +77,27 @@ def create(folder: str, fill: Callable[[str], None]) -> None:
 def _left_by_kills(folder: str) -> Iterator[Path]:
     path = Path(folder)
     for candidate in path.parent.glob(f"{path.name}.tmp-*"):
+        # Between making its folder and locking it, a living process must not be taken for a dead one.
+        if _lives(candidate.suffix.removeprefix(".tmp-")):
+            continue
         try:
             WriterLock(str(candidate)).close()
         except (Locked, OSError):
             continue
         yield candidate
+
+
+def _lives(pid: str) -> bool:
+    """Whether another process has this number; a folder with our own number is left from a former life."""
+    if pid == str(os.getpid()):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def sync_folder(folder: str) -> None:

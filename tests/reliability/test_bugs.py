@@ -46,3 +46,13 @@ def test_an_index_forgets_the_vectors_that_repair_drops(library, folder, world) 
     library.repair()
     assert len(library.search("red", k=100)) == len(world.files) - 1
     assert library.search("red").index == "exact"
+
+
+def test_a_library_that_is_being_born_is_not_swept_away(tmp_path: Path) -> None:
+    """Two first runs at once: one took the other's folder, made but not yet locked, for a leftover."""
+    other, dead = tmp_path / f"library.tmp-{os.getppid()}", tmp_path / "library.tmp-999999999"
+    own = tmp_path / f"library.tmp-{os.getpid()}"
+    for left in (other, dead, own):
+        left.mkdir()
+    Catalog(str(tmp_path / "library")).close()
+    assert [left.exists() for left in (other, dead, own)] == [True, False, False]
