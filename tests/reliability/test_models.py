@@ -101,34 +101,24 @@ class Broken(FakeEncoder):
     def encode(self, batch, modality):
         vectors = super().encode(batch, modality)
         bad = [i for i, content in enumerate(batch) if not isinstance(content, str) and self._hurts(content)]
-        match self.how if bad else "":
-            case "nan":
-                vectors[bad, 0] = np.nan
-            case "infinite":
-                vectors[bad, 0] = np.inf
-            case "zero":
-                vectors[bad] = 0
-            case "long":
-                vectors[bad] *= 2
-            case "fewer":
-                return vectors[:-1]
-            case "narrow":
-                return np.ascontiguousarray(vectors[:, :-1])
-            case "double":
-                return vectors.astype(np.float64)
-            case "none":
-                return None
-            case "raises":
-                raise RuntimeError("an operator failed")
-            case "memory":
-                raise MemoryError
-        return vectors
+        return self._spoilt(vectors, bad) if bad else vectors
+
+    def _spoilt(self, vectors, bad):
+        if self.how == "raises":
+            raise RuntimeError("an operator failed")
+        if self.how == "memory":
+            raise MemoryError
+        if self.how in VALUES:
+            vectors[bad] *= VALUES[self.how]
+        shapes = {"fewer": vectors[:-1], "narrow": np.ascontiguousarray(vectors[:, :-1]), "none": None}
+        return shapes.get(self.how, vectors.astype(np.float64) if self.how == "double" else vectors)
 
     def _hurts(self, content: np.ndarray) -> bool:
         return not self.poison or content.tobytes() in self.poison
 
 
-WAYS = ("nan", "infinite", "zero", "long", "fewer", "narrow", "double", "none", "raises", "memory")
+VALUES = {"nan": np.nan, "infinite": np.inf, "zero": 0.0, "long": 2.0}
+WAYS = (*VALUES, "fewer", "narrow", "double", "none", "raises", "memory")
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, encoder: FakeEncoder) -> None:
