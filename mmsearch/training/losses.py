@@ -30,7 +30,7 @@ def sigmoid(a: Tensor, b: Tensor, scale: Tensor | float, bias: Tensor | float) -
 
 
 def hardest_triplet(a: Tensor, b: Tensor, margin: float = 0.2) -> Tensor:
-    """A match must beat the hardest mismatch of the batch by ``margin``, both ways (VSE++: Faghri et al., BMVC 2018)."""
+    """A match beats the batch's hardest mismatch by ``margin``, both ways (VSE++: Faghri et al., BMVC 2018)."""
     similarity = a @ b.T
     match = similarity.diagonal()
     mismatch = similarity.masked_fill(torch.eye(len(a), dtype=torch.bool, device=a.device), -torch.inf)

@@ -89,7 +89,7 @@ def _teacher_state(layers: Iterable[int]) -> dict[str, Tensor]:
 
 
 def build_vocabulary(texts: Iterable[str]) -> list[bytes]:
-    """Sorted pieces: padding first, the teacher's common English pieces, those the texts use, all their Han characters."""
+    """Sorted pieces: padding, the teacher's common English ones, those the texts use, and every Han character."""
     pieces = teacher_pieces()
     usable = [piece for piece in pieces if re.fullmatch(r"(##)?[a-z0-9]+", piece)]
     rank = {piece: i for i, piece in enumerate(pieces)}
@@ -101,7 +101,7 @@ def build_vocabulary(texts: Iterable[str]) -> list[bytes]:
 
 
 class StudentTokenizer:
-    """The trainer's tokenizer: the ``tokenizers`` library over the same pieces; tests hold it equal to the runtime's."""
+    """The trainer's tokenizer: the ``tokenizers`` library over the same pieces; a test holds the runtime's equal."""
 
     def __init__(self, vocabulary: list[bytes], longest: int = 64) -> None:
         from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors

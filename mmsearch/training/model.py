@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsearch.training import data, losses
-from mmsearch.training.minilm import StudentTokenizer, pad, student_trunk
-from mmsearch.training.prompts import PHOTO_PROMPTS
+from mmsearch.training.minilm import pad, student_trunk
 from mmsearch.training.tflite import Layer, read_layers
 from mmsearch.training.towers import Head, MobileNetV2, Tower
 
@@ -50,6 +49,12 @@ class Model(nn.Module):
             features: Tensor = self.image.trunk(pixels)
         return features.float()
 
+    def late_features(self, early: Tensor) -> Tensor:
+        """The same from what the early part of the trunk gave."""
+        with torch.autocast(early.device.type, torch.bfloat16):
+            features: Tensor = self.image.trunk.late(early.float().contiguous(memory_format=torch.channels_last))
+        return features.float()
+
     def text_features(self, rows: list[list[int]], at_once: int = 250) -> Tensor:
         """Token rows to mean states ``(n, 384)``; sorted by length inside, so that little is padding.
 
@@ -73,19 +78,6 @@ class Model(nn.Module):
 
     def text_vectors(self, features: Tensor) -> Tensor:
         return F.normalize(self.text.head(features), dim=-1)
-
-
-class LabelTexts:
-    """Each ImageNet class as token rows: its first three names in every prompt."""
-
-    def __init__(self, tokenizer: StudentTokenizer) -> None:
-        self.rows = [
-            tokenizer.encode([prompt.format(name) for name in names[:3] for prompt in PHOTO_PROMPTS])
-            for names in data.imagenet_names()
-        ]
-
-    def sample(self, classes: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
-        return [self.rows[c][rng.integers(len(self.rows[c]))] for c in classes]
 
 
 def synthetic_features(features: Tensor, classifier: nn.Linear, classes: Tensor) -> Tensor:

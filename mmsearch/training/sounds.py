@@ -12,24 +12,27 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmsearch.encoders.mini.audio import patches
 from mmsearch.training import data, losses
 from mmsearch.training.loops import Schedule, decayed
 from mmsearch.training.prompts import PHOTO_PROMPTS, SOUND_PROMPTS
 from mmsearch.training.tflite import Layer, read_layers
-from mmsearch.training.towers import Head, Tower, YamNet
+from mmsearch.training.towers import Head, YamNet, pool
 
 
 def audio_teacher() -> list[Layer]:
     """YAMNet's layers; the first is its mel matrix, which the runtime has as a formula."""
-    return [layer for layer in read_layers(str(data.data_folder() / "teachers" / "yamnet.tflite"))][1:]
+    return read_layers(str(data.data_folder() / "teachers" / "yamnet.tflite"))[1:]
+
+
+_SCALE = 20.0
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """``features`` ``(n, 1024)`` of the clips (mean over patches), class number and fold of each, class names."""
+    """``features`` ``(n, 1024)`` of the clips, pooled, class number and fold of each, class names."""
 
     features: Tensor
     owner: np.ndarray
@@ -41,9 +44,19 @@ class Sounds:
 def clip_features(trunk: YamNet) -> Sounds:
     clips = data.esc10()
     names = sorted({name for _, name, _ in clips})
-    rows = [trunk(torch.from_numpy(patches(data.read_sound(path)))).mean(0) for path, _, _ in clips]
+    inputs = (torch.from_numpy(patches(data.read_sound(path))) for path, _, _ in clips)
+    rows = [pool(trunk(clip), clip)[0] for clip in inputs]
     owner = np.array([names.index(name) for _, name, _ in clips])
     return Sounds(torch.stack(rows), owner, np.array([fold for _, _, fold in clips]), names)
+
+
+def clip_phrases(names: list[str]) -> list[list[str]]:
+    """The words for each ESC-10 class, and for the animals among them their photos."""
+    return [
+        [prompt.format(name.lower()) for prompt in SOUND_PROMPTS]
+        + [PHOTO_PROMPTS[0].format(SEEN[word]) for word in name.lower().split() if word in SEEN]
+        for name in names
+    ]
 
 
 def class_phrases() -> list[list[str]]:
@@ -79,54 +92,55 @@ SEEN = {
 }  # fmt: skip
 
 
-def train_head(
-    trunk_rows: Tensor, classifier: Layer, sounds: Sounds, class_texts: list[Tensor], clip_texts: list[Tensor],
-    folds: tuple[int, ...], seed: int, steps: int = 1500,
-) -> Head:  # fmt: skip
-    """A head trained on synthetic features of all classes and the real clips of ``folds``.
+@dataclass(frozen=True)
+class SoundLesson:
+    """``clips`` are real features; ``phrases`` unit text rows ``(v, dim)`` of each of the 521 classes, ``names`` of
+    each class of the clips."""
 
-    ``class_texts`` unit rows of each class's phrases, ``clip_texts`` of each ESC-10 class's.
-    """
+    clips: Sounds
+    phrases: list[Tensor]
+    names: list[Tensor]
+    classifier: Layer
+
+
+def train_head(lesson: SoundLesson, folds: tuple[int, ...], seed: int, steps: int = 1000) -> Head:
+    """A head from synthetic features of all classes and the real clips of ``folds``; the texts do not move."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    weight = torch.from_numpy(classifier.weight)
-    bias = torch.from_numpy(classifier.bias)
-    rows = F.normalize(weight - weight.mean(0), dim=1)
-    head = Head(trunk_rows.shape[1], hidden=256)
-    mine = np.flatnonzero(np.isin(sounds.fold, folds))
+    head = Head(YamNet.width, hidden=256)
+    mine = np.flatnonzero(np.isin(lesson.clips.fold, folds))
     schedule = Schedule(torch.optim.AdamW(decayed(head, 1e-3, 0.05), betas=(0.9, 0.98)), steps)
     head.train()
-    strength = sounds.features[mine].norm(dim=1).mean()
     for _ in range(steps):
-        classes = rng.choice(len(rows), 256, replace=False)
-        base = sounds.features[rng.choice(mine, len(classes))]
-        pushed = (
-            base * torch.rand(len(classes), 1) + strength * (0.3 + torch.rand(len(classes), 1)) * rows[classes]
-        ).clamp(0)
-        texts = torch.stack([class_texts[c][rng.integers(len(class_texts[c]))] for c in classes])
-        wanted = (pushed @ weight.T + bias)[:, classes]
-        vectors = F.normalize(head(pushed), dim=-1)
-        loss = losses.label_distillation(20 * vectors @ texts.T, wanted) + 0.5 * (1 - (vectors * texts).sum(1)).mean()
-        loss = loss + _clip_loss(head, sounds, mine, clip_texts, rng)
-        schedule.step(loss)
+        schedule.step(_class_loss(head, lesson, mine, rng) + _clip_loss(head, lesson, mine, rng))
     return head.eval()
 
 
-def _clip_loss(
-    head: Head, sounds: Sounds, mine: np.ndarray, clip_texts: list[Tensor], rng: np.random.Generator
-) -> Tensor:
+def _class_loss(head: Head, lesson: SoundLesson, mine: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Real features, faded and pushed along a class's row, land on the class's words as the teacher grades them."""
+    weight, bias = torch.from_numpy(lesson.classifier.weight), torch.from_numpy(lesson.classifier.bias)
+    features = lesson.clips.features
+    classes = rng.choice(len(weight), 256, replace=False)
+    rows = F.normalize(weight - weight.mean(0), dim=1)[classes] * features[mine].norm(dim=1).mean()
+    faded = features[rng.choice(mine, len(classes))] * torch.rand(len(classes), 1)
+    pushed = (faded + (0.3 + torch.rand(len(classes), 1)) * rows).clamp(0)
+    texts = _draw([lesson.phrases[c] for c in classes], rng)
+    vectors = F.normalize(head(pushed), dim=-1)
+    graded = losses.label_distillation(_SCALE * vectors @ texts.T, (pushed @ weight.T + bias)[:, classes])
+    return graded + 0.5 * losses.feature_distillation(vectors, texts)
+
+
+def _clip_loss(head: Head, lesson: SoundLesson, mine: np.ndarray, rng: np.random.Generator) -> Tensor:
+    """Real clips land on their class's words and not on another's."""
     batch = rng.choice(mine, 64)
-    features = (
-        sounds.features[batch] * (1 + 0.2 * torch.randn(64, 1)) * (1 + 0.1 * torch.randn(64, sounds.features.shape[1]))
-    )
-    vectors = F.normalize(head(features), dim=-1)
-    texts = torch.stack([group[rng.integers(len(group))] for group in clip_texts])
-    own = texts[sounds.owner[batch]]
-    return (
-        F.cross_entropy(20 * vectors @ texts.T, torch.from_numpy(sounds.owner[batch]))
-        + 0.5 * (1 - (vectors * own).sum(1)).mean()
-    )
+    features = lesson.clips.features[batch]
+    features = features * (1 + 0.2 * torch.randn(len(batch), 1)) * (1 + 0.1 * torch.randn_like(features))
+    vectors, texts = F.normalize(head(features), dim=-1), _draw(lesson.names, rng)
+    owner = torch.from_numpy(lesson.clips.owner[batch])
+    own = losses.feature_distillation(vectors, texts[owner])
+    return F.cross_entropy(_SCALE * vectors @ texts.T, owner) + 0.5 * own
 
 
-def audio_tower(head: nn.Module) -> Tower:
-    return Tower(YamNet(audio_teacher()), head)
+def _draw(groups: list[Tensor], rng: np.random.Generator) -> Tensor:
+    """One row of each group."""
+    return torch.stack([group[int(rng.integers(len(group)))] for group in groups])

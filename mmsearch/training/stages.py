@@ -1,228 +1,236 @@
-"""The stages of the recipe, each a function from what came before to a trained model.
+"""The stages of the recipe; each moves some towers of a `Model`, in place, and leaves the others alone.
 
-distil   the text tower learns what MiniLM says of 108,000 texts in two languages
-heads    on cached features of both sides, the projections learn to meet: seconds an epoch
-joint    everything learns together on cropped photos
+distil    the text trunk learns what MiniLM says of 108,000 texts in two languages
+meet      on cached features, the projections learn to meet: how the losses are compared, and how `finetune` starts
+finetune  the image trunk learns from crops, against MiniLM's vectors of the captions: the text side costs nothing
+align     the text trunk takes MiniLM's place: captions in both languages against the features of the whole photos
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsearch.training import losses
-from mmsearch.training.corpus import Photos, Sentences
 from mmsearch.training.loops import Average, Schedule, decayed, shuffled
-from mmsearch.training.minilm import StudentTokenizer
-from mmsearch.training.model import CLASSES, LabelTexts, Model, label_loss
+from mmsearch.training.model import CLASSES, Model, label_loss
+
+_SOFT = 0.3
+"""Share of an InfoNCE target that goes to photos whose captions mean the same."""
 
 
 @dataclass(frozen=True)
-class Distil:
-    epochs: float = 1.0
-    batch: int = 256
-    rate: float = 3e-4
+class Lesson:
+    """What a stage learns from, as arrays.
 
-
-def distil(model: Model, sentences: Sentences, tokenizer: StudentTokenizer, settings: Distil, seed: int) -> None:
-    """Feature and relational distillation of the text trunk, in place."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    rows = tokenizer.encode(sentences.texts)
-    steps = int(settings.epochs * (len(rows) // settings.batch))
-    schedule = Schedule(torch.optim.AdamW(decayed(model.text.trunk, settings.rate, 0.01), betas=(0.9, 0.98)), steps)
-    average, log, start = Average(model.text.trunk, 0.995), [], time.time()
-    model.train()
-    done = 0
-    while done < steps:
-        for batch in shuffled(len(rows), settings.batch, rng):
-            states = F.normalize(model.text_features([rows[i] for i in batch], at_once=64), dim=-1)
-            wanted = sentences.targets[batch].to(states.device)
-            loss = losses.feature_distillation(states, wanted) + 0.5 * losses.relational_distillation(states, wanted)
-            schedule.step(loss)
-            average.update(model.text.trunk)
-            log.append(loss.item())
-            done += 1
-            if done % 50 == 0 or done == steps:
-                print(f"distil {done}/{steps} loss {np.mean(log[-50:]):.3f} {time.time() - start:.0f} s", flush=True)
-            if done == steps:
-                break
-    model.text.trunk.load_state_dict(average.module.state_dict())
-
-
-@dataclass(frozen=True)
-class Heads:
-    epochs: int = 30
-    batch: int = 500
-    rate: float = 1e-3
-    loss: str = "info_nce"
-    label: float = 0.5
-    soft: float = 0.3
-    decay: float = 0.05
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """Cached features of the photos and of every caption, and what the loss needs besides.
-
-    ``image`` ``(views, n, 1280)``; ``en`` and ``zh`` ``(captions, 384)`` with ``en_of`` and ``zh_of`` the caption
-    rows of each photo; ``meaning`` unit ``(n, 384)``, the mean MiniLM vector of a photo's captions; ``labels``
-    ``(1000, v, 384)`` the class names in every prompt.
+    ``features`` ``(n, 1280)`` of the whole photos by some image trunk; ``logits`` ``(n, 1000)`` of the original
+    classifier; ``captions`` unit ``(n, 5, 384)`` by MiniLM; ``labels`` unit ``(v, 384)`` by MiniLM for each class.
     """
 
-    image: Tensor
-    en: Tensor
-    zh: Tensor
-    en_of: list[np.ndarray]
-    zh_of: list[np.ndarray]
-    meaning: Tensor
+    features: Tensor
     logits: Tensor
+    captions: Tensor
     labels: list[Tensor]
 
-
-def pair_loss(kind: str, a: Tensor, b: Tensor, model: Model, soft: Tensor) -> Tensor:
-    """One of the compared losses over matching rows."""
-    if kind == "info_nce":
-        return losses.info_nce(a, b, model.scale)
-    if kind == "info_nce soft":
-        return losses.info_nce(a, b, model.scale, soft)
-    if kind == "sigmoid":
-        return losses.sigmoid(a, b, model.scale, -10.0)
-    if kind == "triplet":
-        return losses.hardest_triplet(a, b)
-    raise ValueError(f"no loss {kind}")
+    def meaning(self, batch: np.ndarray) -> Tensor:
+        return F.normalize(self.captions[batch].mean(1), dim=-1)
 
 
-def soft_targets(meaning: Tensor, share: float) -> Tensor:
+def soft_targets(meaning: Tensor) -> Tensor:
     """Rows of mostly the identity, the rest spread over photos whose captions mean the same to MiniLM."""
     alike = (30 * meaning @ meaning.T).softmax(1)
-    return (1 - share) * torch.eye(len(meaning), device=meaning.device) + share * alike
+    return (1 - _SOFT) * torch.eye(len(meaning)) + _SOFT * alike
 
 
-def heads(model: Model, frozen: Frozen, settings: Heads, seed: int) -> None:
-    """Train both projections on cached features, in place; the trunks do not move."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    n = frozen.image.shape[1]
-    groups = decayed(model.image.head, settings.rate, settings.decay)
-    groups += decayed(model.text.head, settings.rate, settings.decay)
-    groups += [{"params": [model.log_scale], "lr": 1e-2, "weight_decay": 0.0}]
-    schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), settings.epochs * (n // settings.batch))
-    average = Average(model, 0.98)
+def info_nce(a: Tensor, b: Tensor, model: Model, meaning: Tensor) -> Tensor:
+    return losses.info_nce(a, b, model.scale)
+
+
+def soft_info_nce(a: Tensor, b: Tensor, model: Model, meaning: Tensor) -> Tensor:
+    return losses.info_nce(a, b, model.scale, soft_targets(meaning))
+
+
+def sigmoid(a: Tensor, b: Tensor, model: Model, meaning: Tensor) -> Tensor:
+    return losses.sigmoid(a, b, model.scale, -10.0)
+
+
+def triplet(a: Tensor, b: Tensor, model: Model, meaning: Tensor) -> Tensor:
+    return losses.hardest_triplet(a, b)
+
+
+PairLoss = Callable[[Tensor, Tensor, Model, Tensor], Tensor]
+PAIR_LOSSES: dict[str, PairLoss] = {
+    "InfoNCE": info_nce, "InfoNCE, soft targets": soft_info_nce, "sigmoid": sigmoid, "hardest triplet": triplet,
+}  # fmt: skip
+
+
+def distil(model: Model, rows: list[list[int]], targets: Tensor, epochs: float, seed: int) -> None:
+    """Feature and relational distillation of the text trunk: token rows to unit ``targets`` ``(n, 384)``."""
+    rng, batch_size = _seeded(seed), 256
+    steps = int(epochs * (len(rows) // batch_size))
+    trunk = model.text.trunk
+    schedule = Schedule(torch.optim.AdamW(decayed(trunk, 3e-4, 0.01), betas=(0.9, 0.98)), steps)
+    average, clock = Average(trunk, 0.995), _Clock("distil", steps)
     model.train()
-    for _ in range(settings.epochs):
-        for batch in shuffled(n, settings.batch, rng):
-            features = frozen.image[rng.integers(len(frozen.image)), batch]
-            features = features * (1 + 0.1 * torch.randn_like(features))
-            images = model.image_vectors(features)
-            en = model.text_vectors(frozen.en[[rng.choice(frozen.en_of[i]) for i in batch]])
-            zh = model.text_vectors(frozen.zh[[rng.choice(frozen.zh_of[i]) for i in batch]])
-            soft = soft_targets(frozen.meaning[batch], settings.soft)
-            loss = pair_loss(settings.loss, images, en, model, soft)
-            loss = loss + 0.7 * pair_loss(settings.loss, images, zh, model, soft)
-            if settings.label:
-                classes = rng.choice(CLASSES, 500, replace=False)
-                names = torch.stack([frozen.labels[c][rng.integers(len(frozen.labels[c]))] for c in classes])
-                texts = model.text_vectors(names)
-                logits = frozen.logits[batch]
-                loss = loss + settings.label * label_loss(model, features, logits, texts, torch.from_numpy(classes))
+    while clock.running:
+        for batch in shuffled(len(rows), batch_size, rng):
+            states = F.normalize(model.text_features([rows[i] for i in batch], at_once=64), dim=-1)
+            wanted = targets[batch]
+            loss = losses.feature_distillation(states, wanted) + 0.5 * losses.relational_distillation(states, wanted)
+            schedule.step(loss)
+            average.update(trunk)
+            if not clock.tick(loss):
+                break
+    trunk.load_state_dict(average.module.state_dict())
+
+
+def meet(
+    model: Model, lesson: Lesson, epochs: int, seed: int, pair: PairLoss = soft_info_nce, label: float = 0.4
+) -> None:
+    """Train both heads on cached features, photos against MiniLM's captions."""
+    rng, batch_size, n = _seeded(seed), 500, len(lesson.features)
+    schedule = Schedule(torch.optim.AdamW(_head_groups(model, 1e-3), betas=(0.9, 0.98)), epochs * (n // batch_size))
+    model.train()
+    for _ in range(epochs):
+        for batch in shuffled(n, batch_size, rng):
+            schedule.step(_teacher_loss(model, lesson, lesson.features[batch], batch, rng, pair, label))
+
+
+def finetune(model: Model, lesson: Lesson, views: np.ndarray, epochs: int, seed: int) -> None:
+    """Train the late part of the image trunk and both heads on ``views`` float16 ``(v, n, 64, 10, 10)``.
+
+    A view is what the early part makes of one random crop of 160 pixels. The early part sees edges and textures, which
+    photos of everyday life do not change; kept as it is, its work is done once, and a step costs a third.
+    """
+    rng, batch_size, n = _seeded(seed), 250, views.shape[1]
+    trunk = model.image.trunk
+    late = nn.ModuleList([*trunk.blocks[trunk.split :], trunk.last])
+    groups = decayed(late, 2e-4, 0.05) + _head_groups(model, 5e-4) + decayed(model.classifier, 1e-4, 0.0)
+    steps = epochs * (n // batch_size)
+    schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
+    average, clock = Average(model, 0.98), _Clock("finetune", steps)
+    model.train()
+    for _ in range(epochs):
+        for batch in shuffled(n, batch_size, rng):
+            view = torch.from_numpy(np.array(views[rng.integers(len(views), size=batch_size), batch]))
+            features = model.late_features(_window(view, rng))
+            loss = _teacher_loss(model, lesson, features, batch, rng, soft_info_nce, 0.4)
+            loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
             schedule.step(loss)
             average.update(model)
+            clock.tick(loss)
     model.load_state_dict(average.module.state_dict())
 
 
 @dataclass(frozen=True)
-class Joint:
-    epochs: int = 8
-    batch: int = 250
-    size: int = 160
-    rate_image: float = 2e-4
-    rate_text: float = 1e-4
-    rate_head: float = 5e-4
-    label: float = 0.3
-    keep: float = 1.0
-    distil: float = 1.0
-    soft: float = 0.3
-    decay: float = 0.05
+class Captions:
+    """Token rows: five English and about five Chinese captions of each photo, the prompts of each ImageNet class,
+    and texts without a photo with their unit MiniLM ``targets``."""
+
+    en: list[list[list[int]]]
+    zh: list[list[list[int]]]
+    labels: list[list[list[int]]]
+    other: list[list[int]]
+    targets: Tensor
 
 
-def joint(
-    model: Model,
-    photos: Photos,
-    captions: Tensor,
-    logits: Tensor,
-    labels: LabelTexts,
-    settings: Joint,
-    seed: int,
-    checkpoint: str,
-) -> None:
-    """Train both towers end to end on random crops, in place.
+def align(model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: int) -> None:
+    """Train the text trunk and both heads on the features of whole photos.
 
-    ``captions`` unit MiniLM rows ``(n, 5, 384)`` hold the text trunk near its teacher; ``logits`` ``(n, 1000)`` of
-    the original classifier hold the image trunk near ImageNet.
+    Each step also distils 64 texts that have no photo, so that words outside the captions keep their meaning.
     """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    groups = decayed(model.image.trunk, settings.rate_image, settings.decay)
-    groups += decayed(model.text.trunk, settings.rate_text, settings.decay)
-    for head in (model.image.head, model.text.head):
-        groups += decayed(head, settings.rate_head, settings.decay)
-    groups += decayed(model.classifier, 1e-4, 0.0) + [{"params": [model.log_scale], "lr": 1e-2, "weight_decay": 0.0}]
-    steps = settings.epochs * (len(photos) // settings.batch)
-    schedule, average = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps), Average(model, 0.98)
-    meaning = F.normalize(captions.mean(1), dim=-1)
-    start, log = time.time(), []
+    rng, batch_size, n = _seeded(seed), 250, len(lesson.features)
+    groups = decayed(model.text.trunk, 2e-4, 0.05) + _head_groups(model, 5e-4)
+    steps = epochs * (n // batch_size)
+    schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
+    average, clock = Average(model, 0.98), _Clock("align", steps)
     model.train()
-    for epoch in range(settings.epochs):
-        for batch in shuffled(len(photos), settings.batch, rng):
-            batch.sort()
-            features = model.image_features(crops(photos.pixels[batch], settings.size, rng))
-            images = model.image_vectors(features)
-            picks = rng.integers(5, size=len(batch))
-            rows = [photos.en[i][pick] for i, pick in zip(batch, picks, strict=True)]
-            rows += [photos.zh[i][rng.integers(len(photos.zh[i]))] for i in batch]
-            classes = rng.choice(CLASSES, settings.batch // 2, replace=False)
-            states = model.text_features(rows + labels.sample(classes, rng))
-            texts = model.text_vectors(states)
-            en, zh, names = texts.split([len(batch), len(batch), len(classes)])
-            soft = soft_targets(meaning[batch], settings.soft)
-            loss = losses.info_nce(images, en, model.scale, soft) + 0.7 * losses.info_nce(images, zh, model.scale, soft)
-            wanted = torch.cat([captions[batch, picks], meaning[batch]])
-            loss = loss + settings.distil * losses.feature_distillation(states[: len(wanted)], wanted)
-            loss = loss + settings.label * label_loss(model, features, logits[batch], names, torch.from_numpy(classes))
-            loss = loss + settings.keep * losses.label_distillation(model.classifier(features), logits[batch])
+    for _ in range(epochs):
+        for batch in shuffled(n, batch_size, rng):
+            loss = _align_loss(model, lesson, captions, batch, rng)
             schedule.step(loss)
             average.update(model)
-            log.append(loss.item())
-        print(
-            f"joint {epoch + 1}/{settings.epochs} loss {np.mean(log[-20:]):.3f} {time.time() - start:.0f} s", flush=True
-        )
-        torch.save(average.module.state_dict(), checkpoint)
+            clock.tick(loss)
     model.load_state_dict(average.module.state_dict())
 
 
-def crops(pixels: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
-    """Random crops (half to all of the area), mirrored half of the time, other brightness and contrast.
+def _align_loss(
+    model: Model, lesson: Lesson, captions: Captions, batch: np.ndarray, rng: np.random.Generator
+) -> Tensor:
+    picks = rng.integers(5, size=len(batch))
+    classes = rng.choice(CLASSES, 125, replace=False)
+    others = rng.choice(len(captions.other), 64, replace=False)
+    rows = [captions.en[i][pick] for i, pick in zip(batch, picks, strict=True)]
+    rows += [_any(captions.zh[i], rng) for i in batch]
+    rows += [captions.other[i] for i in others]
+    rows += [_any(captions.labels[c], rng) for c in classes]
+    states = model.text_features(rows)
+    en, zh, _, names = model.text_vectors(states).split([len(batch), len(batch), len(others), len(classes)])
+    features = lesson.features[batch]
+    features = features * (1 + 0.1 * torch.randn_like(features))
+    images, meaning = model.image_vectors(features), lesson.meaning(batch)
+    loss = soft_info_nce(images, en, model, meaning) + 0.7 * soft_info_nce(images, zh, model, meaning)
+    wanted = torch.cat([lesson.captions[batch, picks], meaning, captions.targets[others]])
+    loss = loss + losses.feature_distillation(states[: len(wanted)], wanted)
+    return loss + 0.4 * label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
 
-    uint8 ``(n, h, w, 3)`` to float ``(n, 3, size, size)``. Flickr8k comes squashed to squares: crops of other aspect
-    ratios show the towers both squashed and natural shapes.
-    """
-    out = torch.empty(len(pixels), 3, size, size)
-    side = pixels.shape[1]
-    for i, photo in enumerate(pixels):
-        area, ratio = rng.uniform(0.5, 1) * side * side, np.exp(rng.uniform(-0.35, 0.35))
-        width, height = (min(side, int(np.sqrt(area * r))) for r in (ratio, 1 / ratio))
-        left, top = rng.integers(side - width + 1), rng.integers(side - height + 1)
-        patch = torch.from_numpy(np.ascontiguousarray(photo[top : top + height, left : left + width]))
-        patch = patch.permute(2, 0, 1)[None].float()
-        patch = F.interpolate(patch, (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
-        if rng.random() < 0.5:
-            patch = patch.flip(2)
-        mean = patch.mean()
-        out[i] = ((patch - mean) * rng.uniform(0.7, 1.3) + mean + rng.uniform(-25, 25)).clamp(0, 255)
-    return out
+
+def _teacher_loss(
+    model: Model, lesson: Lesson, features: Tensor, batch: np.ndarray, rng: np.random.Generator, pair: PairLoss,
+    label: float,
+) -> Tensor:  # fmt: skip
+    """Photos against two of their captions and against the names of 250 classes, all as MiniLM sees them."""
+    images, meaning = model.image_vectors(features), lesson.meaning(batch)
+    picks = np.stack([rng.choice(5, 2, replace=False) for _ in batch])
+    pairs = [pair(images, model.text_vectors(lesson.captions[batch, picks[:, k]]), model, meaning) for k in range(2)]
+    classes = rng.choice(CLASSES, 250, replace=False)
+    names = model.text_vectors(torch.stack([_any(lesson.labels[c], rng) for c in classes]))
+    labels = label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
+    return (pairs[0] + pairs[1]) / 2 + label * labels
+
+
+def _window(view: Tensor, rng: np.random.Generator) -> Tensor:
+    """A random square of 8, 9 or 10 cells, the same for the whole batch: a second crop that costs nothing."""
+    side = int(rng.integers(8, 11))
+    top, left = rng.integers(view.shape[-1] - side + 1, size=2)
+    return view[..., top : top + side, left : left + side]
+
+
+def _head_groups(model: Model, rate: float) -> list[dict[str, object]]:
+    groups = decayed(model.image.head, rate, 0.05) + decayed(model.text.head, rate, 0.05)
+    return [*groups, {"params": [model.log_scale], "lr": 1e-2, "weight_decay": 0.0}]
+
+
+def _any(items: list[list[int]] | Tensor, rng: np.random.Generator) -> list[int] | Tensor:
+    return items[int(rng.integers(len(items)))]
+
+
+def _seeded(seed: int) -> np.random.Generator:
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+class _Clock:
+    """Counts steps and prints the mean loss now and then."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self._name, self._steps, self._losses, self._start = name, steps, list[float](), time.time()
+
+    @property
+    def running(self) -> bool:
+        return len(self._losses) < self._steps
+
+    def tick(self, loss: Tensor) -> bool:
+        """Note one step; False when it was the last."""
+        self._losses.append(loss.item())
+        done = len(self._losses)
+        if done % 24 == 0 or not self.running:
+            mean, seconds = np.mean(self._losses[-24:]), time.time() - self._start
+            print(f"{self._name} {done}/{self._steps}: loss {mean:.3f}, {seconds:.0f} s", flush=True)
+        return self.running

@@ -58,7 +58,8 @@ class TextTower:
         for layer in self._layers:
             x = layer(x)
         vectors = self._head(x.mean(axis=1))
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
 
 class _Dense:
@@ -69,7 +70,7 @@ class _Dense:
 
     def __call__(self, x: FloatArray) -> FloatArray:
         # One flat product: numpy would run a batch of small ones for a 3-d input.
-        flat = x.reshape(-1, x.shape[-1]) @ self._weight
+        flat: FloatArray = x.reshape(-1, x.shape[-1]) @ self._weight
         flat *= self._scale
         flat += self._bias
         return flat.reshape(*x.shape[:-1], -1)
@@ -81,9 +82,12 @@ class _Norm:
         self._epsilon = np.float32(epsilon)
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        centred = x - x.mean(axis=-1, keepdims=True)
+        centred: FloatArray = x - x.mean(axis=-1, keepdims=True)
         variance = np.einsum("...d,...d->...", centred, centred)[..., None] / np.float32(x.shape[-1])
-        return centred / np.sqrt(variance + self._epsilon) * self._weight + self._bias
+        centred /= np.sqrt(variance + self._epsilon)
+        centred *= self._weight
+        centred += self._bias
+        return centred
 
 
 class _Layer:
@@ -122,4 +126,9 @@ class _Head:
 
 def _gelu(x: FloatArray) -> FloatArray:
     """The tanh form of GELU (Hendrycks and Gimpel, 2016); numpy has no erf."""
-    return np.float32(0.5) * x * (1 + np.tanh(np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)))
+    inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= x
+    inner *= np.float32(0.5)
+    return inner

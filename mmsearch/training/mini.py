@@ -1,0 +1,156 @@
+"""The whole recipe of `mini`, from the data folder to the package folder: ``python -m mmsearch.training.mini``.
+
+Every stage keeps what it made in the work folder and is skipped when that is there, so an interrupted run goes on.
+Seeds are fixed. Choices were made on Flickr8k val; nothing of val is trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mmsearch.training import card, corpus, data, export, measure, sounds, stages
+from mmsearch.training.minilm import StudentTokenizer
+from mmsearch.training.model import Model
+from mmsearch.training.towers import DIM, Head, Tower, YamNet
+
+PACKAGE = Path(__file__).parents[1] / "encoders" / "mini"
+LICENCE = "weights trained on Flickr8k photos: non-commercial research and education only; code Apache-2.0"
+SETTINGS = {
+    "name": "mini",
+    "dim": DIM,
+    "licence": LICENCE,
+    "image": {"file": "image.onnx", "size": 224, "fit": "squash", "resample": "bicubic", "mirrored": False},
+    "text": {"file": "text.safetensors", "layers": 3, "heads": 12, "longest": 64},
+    "audio": {"file": "audio.onnx", "rate": 16_000},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("build/mini"), help="checkpoints and caches")
+    parser.add_argument("--out", type=Path, default=PACKAGE, help="where the model's files go")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--finetune", type=int, default=8, help="epochs of the image tower")
+    parser.add_argument("--distil", type=float, default=1.0, help="epochs of the text tower on texts")
+    parser.add_argument("--align", type=int, default=6, help="epochs of the text tower on photos")
+    parser.add_argument("--compare", action="store_true", help="also print what each loss reaches on cached features")
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    model = train(options)
+    heard = add_sounds(model, options.work, options.out, options.seed)
+    write(model, options.work, options.out)
+    report(options.out, heard)
+
+
+def train(options: argparse.Namespace) -> Model:
+    """Photos and words: distil, meet, finetune, align."""
+    work, seed = options.work, options.seed
+    vocabulary, known = corpus.vocabulary(work), corpus.sentences(work)
+    tokenizer, photos = StudentTokenizer(vocabulary), corpus.pixels("train", work)
+    torch.manual_seed(seed)
+    model = Model(vocabulary)
+    base = corpus.lesson(model, known, photos, work, "features")
+    if options.compare:
+        compare(model, base, work, seed)
+
+    def finetune() -> None:
+        stages.meet(model, base, 6, seed)
+        stages.finetune(model, base, corpus.views(model, photos, work, seed), options.finetune, seed)
+
+    def distil() -> None:
+        stages.distil(model, tokenizer.encode(known.texts), known.targets, options.distil, seed)
+
+    def align() -> None:
+        tuned = corpus.lesson(model, known, photos, work, "features.tuned")
+        stages.align(model, tuned, corpus.captions(known, tokenizer), options.align, seed)
+
+    for name, stage in (("finetune", finetune), ("distil", distil), ("align", align)):
+        _checkpoint(model, work / f"{name}.pt", stage)
+    return model.eval()
+
+
+def _checkpoint(model: Model, path: Path, stage: Callable[[], None]) -> None:
+    if path.exists():
+        model.load_state_dict(torch.load(path))
+        return
+    stage()
+    torch.save(model.state_dict(), path)
+
+
+def compare(model: Model, base: stages.Lesson, work: Path, seed: int) -> None:
+    """Print hit@k on val of each pair loss: both heads on the frozen teachers' vectors, 20 epochs, no labels."""
+    photos = data.flickr8k("val")
+    images = torch.from_numpy(corpus.image_features(model, corpus.pixels("val", work), work)).float()
+    texts = corpus.val_captions(photos, work)
+    right = np.arange(len(photos))[None] == np.repeat(np.arange(len(photos)), 5)[:, None]
+    for name, pair in stages.PAIR_LOSSES.items():
+        trial = copy.deepcopy(model)
+        stages.meet(trial, base, 20, seed, pair, label=0.0)
+        trial.eval()
+        with torch.no_grad():
+            similarity = (trial.text_vectors(texts) @ trial.image_vectors(images).T).numpy()
+        forth, back = measure.hit_at(similarity, right), measure.hit_at(similarity.T, right.T)
+        print(json.dumps({"loss": name, "t2i@1/5/10": forth, "i2t@1/5/10": back}), flush=True)
+
+
+def add_sounds(model: Model, work: Path, out: Path, seed: int) -> np.ndarray:
+    """Train the audio tower, write it, and give every clip's vector by a head that never heard its fold."""
+    layers = sounds.audio_teacher()
+    trunk = YamNet(layers).eval()
+    clips = sounds.clip_features(trunk)
+    tokenizer = StudentTokenizer(corpus.vocabulary(work))
+
+    def words(groups: list[list[str]]) -> list[torch.Tensor]:
+        with torch.no_grad():
+            rows = model.text_vectors(model.text_features(tokenizer.encode([t for group in groups for t in group])))
+        return list(rows.split([len(group) for group in groups]))
+
+    phrases, names = words(sounds.class_phrases()), words(sounds.clip_phrases(clips.names))
+    lesson = sounds.SoundLesson(clips, phrases, names, layers[-1])
+    heard = np.empty((len(clips.owner), DIM), np.float32)
+    for fold in (1, 2, 3):
+        head = sounds.train_head(lesson, tuple({1, 2, 3} - {fold}), seed)
+        with torch.no_grad():
+            heard[clips.fold == fold] = F.normalize(head(clips.features[clips.fold == fold]), dim=1).numpy()
+    write_audio(trunk, sounds.train_head(lesson, (1, 2, 3), seed), work, out)
+    return heard
+
+
+def write_audio(trunk: YamNet, head: Head, work: Path, out: Path) -> None:
+    whole = work / "audio.float.onnx"
+    export.write_onnx(export.AudioGraph(Tower(trunk, head)), torch.zeros(2, 96, 64), whole)
+    export.narrow_onnx(whole, out / "audio.onnx")
+
+
+def write(model: Model, work: Path, out: Path) -> None:
+    """The image tower in int8 (calibrated on train photos), the text tower, and the manifest."""
+    photos, whole, small = corpus.pixels("train", work), work / "image.float.onnx", work / "image.int8.onnx"
+    export.write_onnx(export.ImageGraph(model.image, mirrored=False), torch.from_numpy(photos[:2].copy()), whole)
+    export.quantise_onnx(whole, small, [photos[i : i + 16] for i in range(0, 256, 16)])
+    export.halve_onnx(small, out / "image.onnx")
+    export.write_text(model.text.trunk, model.text.head, corpus.vocabulary(work), out / "text.safetensors")
+    export.write_manifest(out, SETTINGS)
+
+
+def report(out: Path, heard: np.ndarray) -> None:
+    """Measure what was written, print it beside the bars, and write the model card."""
+    from mmsearch.encoders import mini
+
+    encoder = mini.load(folder=str(out))
+    figures = measure.everything(encoder, heard)
+    for name, value in figures.items():
+        print(json.dumps({"figure": name, "value": value, "bar": measure.BARS.get(name)}))
+    (out / "MODEL_CARD.md").write_text(card.text(figures), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
