@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
+from mmsearch.errors import MediaError, Rejected
 from mmsearch.indexer.encode import encode_each
 from mmsearch.indexer.prepare import Prepared, Preparer, encoded
 from mmsearch.indexer.scan import walk
@@ -186,10 +187,10 @@ class Ingest:
                 self.summary.add(os.path.join(scope.root, prepared.known.file.path), State.MISSING, None)
         return records
 
-    def _encode(self, batch: Sequence[Prepared]) -> list[FloatArray | str]:
+    def _encode(self, batch: Sequence[Prepared]) -> list[FloatArray | MediaError]:
         """The results for all pieces of a batch of files, in order."""
         pieces = [(p.decoded.modality, piece.content) for p in batch if p.decoded for piece in p.decoded.pieces]
-        results: list[FloatArray | str] = [""] * len(pieces)
+        results: list[FloatArray | MediaError] = [Rejected("")] * len(pieces)
         for modality in Modality:
             places = [i for i, (kind, _) in enumerate(pieces) if kind is modality]
             for start in range(0, len(places), BATCH):

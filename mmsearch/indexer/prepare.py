@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmsearch.errors import Rejected, Transient, Unsupported
+from mmsearch.errors import MediaError, Rejected, Transient, Unsupported
 from mmsearch.media.decode import Decoded, decode
 from mmsearch.media.files import Source, read
 from mmsearch.store.catalog import Known, Record, Write
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import EncoderSpec, FileStat, State
+from mmsearch.types import EncoderSpec, FileStat, FloatArray, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +103,17 @@ def _failed(known: Known, file: FileStat, state: State, reason: str) -> Record:
     return Record(file=file, state=state, reason=reason, item_id=known.item_id)
 
 
-def encoded(prepared: Prepared, results: list[np.ndarray | str]) -> Record:
+def encoded(prepared: Prepared, results: Sequence[FloatArray | MediaError]) -> Record:
     """The record of a decoded file whose pieces were encoded to ``results``."""
     known, decoded, source = prepared.known, prepared.decoded, prepared.source
     assert decoded is not None and source is not None
     file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
+    vectors = []
     for result in results:
-        if isinstance(result, str):
-            return _failed(known, file, State.REJECTED, result)
+        if isinstance(result, MediaError):
+            state = State.TRANSIENT if isinstance(result, Transient) else State.REJECTED
+            return _failed(known, file, state, str(result))
+        vectors.append(result)
     same = known.sha256 == source.sha256 and known.state in (State.OK, State.PARTIAL)
     return Record(
         file=file,
@@ -121,5 +125,5 @@ def encoded(prepared: Prepared, results: list[np.ndarray | str]) -> Record:
         modality=decoded.modality,
         facts=decoded.facts,
         spans=tuple(piece.span for piece in decoded.pieces),
-        vectors=np.stack(results),
+        vectors=np.stack(vectors),
     )

@@ -45,7 +45,7 @@ def index_paths(
     with _catalog(folder, lock_timeout, options.dry_run) as catalog:
         space = catalog.space(encoder.spec)
         active = catalog.reader.active_space()
-        if active is not None and active.model == space.model:
+        if active is not None and active.model == space.model and not options.dry_run:
             catalog.activate(space.id)  # the same model, changed: nothing can ask the old vectors any more
         ingest = Ingest(catalog, space, encoder, options, progress, stop)
         run_id = catalog.start_run(space.id, device)

@@ -6,7 +6,11 @@ import os
 import sqlite3
 from pathlib import Path
 
+import numpy as np
+
 from mmsearch.encoders import registry
+from mmsearch.encoders.fake import FakeEncoder
+from mmsearch.indexer.ingest import Options
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import check
 
@@ -56,3 +60,29 @@ def test_a_library_that_is_being_born_is_not_swept_away(tmp_path: Path) -> None:
         left.mkdir()
     Catalog(str(tmp_path / "library")).close()
     assert [left.exists() for left in (other, dead, own)] == [True, False, False]
+
+
+def test_a_file_that_met_a_full_memory_is_tried_again(library, world, monkeypatch) -> None:
+    """It was rejected for good, and without a reason."""
+    encode, victim = FakeEncoder.encode, world.pixels[world.files[min(world.files)]]
+
+    def full(self, batch, modality):
+        if any(np.array_equal(content, victim) for content in batch):
+            raise MemoryError
+        return encode(self, batch, modality)
+
+    with monkeypatch.context() as short:
+        short.setattr(FakeEncoder, "encode", full)
+        (failure,) = library.index([world.root], model="fake", device="cpu").failures
+    assert (failure.state, failure.reason) == ("transient", "fake: MemoryError")
+    assert library.index([world.root], device="cpu").failures == []
+
+
+def test_a_dry_run_lets_queries_use_what_they_used(library, folder, world) -> None:
+    """With a model that changed under its name, queries went over to its new and empty space."""
+    library.index([world.root], model="fake", device="cpu")
+    with sqlite3.connect(os.path.join(folder, "catalog.sqlite")) as db:
+        db.execute("UPDATE space SET fingerprint = 'of-last-year'")
+    db.close()
+    library.index([world.root], device="cpu", options=Options(dry_run=True))
+    assert library.active_space().fingerprint == "of-last-year"

@@ -18,7 +18,7 @@ import pytest
 from .harness.faults import FAULTS
 
 REPO = Path(__file__).parents[2]
-KILLS, NULL_ROUNDS = 220, 50
+KILLS, NULL_ROUNDS = 220, 40
 SEED = int(os.environ.get("MMSEARCH_SEED", "1"))
 
 

@@ -119,8 +119,17 @@ def vectors_of_the_neighbour() -> None:
 
 @fault("wrong")
 def vectors_of_another_file_reused() -> None:
-    """Content is recognised by its size, not by its hash."""
-    _replace_reader_sql("i.sha256 = ? LIMIT 1", "i.sha256 <> ? LIMIT 1")
+    """A file takes over the vectors of any other one."""
+    any_other = (
+        "SELECT i.id FROM item i JOIN segment s ON s.item_id = i.id JOIN embedding e ON e.segment_id = s.id "
+        "WHERE i.sha256 <> ? AND e.space_id = ? LIMIT 1"
+    )
+
+    def donor(self: Reader, sha256: bytes, space_id: int) -> int | None:
+        row = self._db.execute(any_other, (sha256, space_id)).fetchone()
+        return None if row is None else int(row[0])
+
+    Reader.donor = donor  # type: ignore[method-assign]
 
 
 @fault("stale", "incomplete")
@@ -297,8 +306,8 @@ def _replace_reader_sql(old: str, new: str) -> None:
         def execute(self, sql: str, *values: Any) -> Any:
             return self._db.execute(sql.replace(old, new), *values)
 
-        def close(self) -> None:
-            self._db.close()
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._db, name)
 
     def changed(self: Reader, folder: str) -> None:
         begin(self, folder)
