@@ -76,12 +76,11 @@ def test_damaged_indexes_are_noticed_and_passed_over(library, folder, world, rng
         if way == "swap":  # with a file of another library, whole in itself
             _restore(files, {name: whole[name][::-1]})
         else:
-            assert damage(files, rng, way) or way == "zeros"
+            assert damage(files, rng, way)
         answer = library.search("red", k=5)
-        if _content(files) != whole:
-            assert answer.index == "scan" and name in " ".join(answer.notes), (way, answer.notes)
-            assert [p.code for p in library.check("data")] == ["artifact"], way
-            ask()
+        assert answer.index == "scan" and name in " ".join(answer.notes), (way, answer.notes)
+        assert [p.code for p in library.check("data")] == ["artifact"], way
+        ask()
         _restore(files, whole)
     assert library.search("red").index == kind, "restored, it is used again"
     assert library.check("data") == []

@@ -44,6 +44,8 @@ def damaged(data: bytes, kind: str, rng: Random) -> bytes:
         case "cut":
             return data[:at]
         case "zeros":
+            while not data[at] and any(data):
+                at = rng.randrange(len(data))
             stop = min(len(data), at + rng.randrange(1, 64))
             return data[:at] + bytes(stop - at) + data[stop:]
         case "grow":
