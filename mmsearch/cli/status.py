@@ -27,6 +27,8 @@ def command(context: typer.Context) -> None:
 def _facts(library: Library) -> dict[str, Any]:
     import json
 
+    from mmsearch.store.artifacts import damaged_indexes
+
     reader = library.reader
     active = reader.active_space()
     roots = reader.query(_ROOTS)
@@ -51,6 +53,7 @@ def _facts(library: Library) -> dict[str, Any]:
             }
             for space in reader.spaces()
         ],
+        "problems": [note for space in reader.spaces() for note in damaged_indexes(reader, library.folder, space)],
         "last_run": None
         if not last
         else {"started": last[0][0], "finished": last[0][1], "counts": json.loads(str(last[0][2]))},
@@ -78,6 +81,8 @@ def _report(facts: dict[str, Any]) -> None:
             )
         if space["active"] and space["model"] == "mini":
             render.line("         mini is small and offline; `mmsearch models list` shows stronger ones")
+    for problem in facts["problems"]:
+        render.line(f"problem  {problem}")
     if facts["last_run"] is not None and facts["last_run"]["finished"] is None:
         render.line("the last run did not finish: `mmsearch index` does what is missing")
 

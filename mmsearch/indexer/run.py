@@ -45,7 +45,7 @@ def index_paths(
     with _catalog(folder, lock_timeout, options.dry_run) as catalog:
         space = catalog.space(encoder.spec)
         active = catalog.reader.active_space()
-        if active is not None and active.model == space.model and not options.dry_run:
+        if active is not None and active.model == space.model:
             catalog.activate(space.id)  # the same model, changed: nothing can ask the old vectors any more
         ingest = Ingest(catalog, space, encoder, options, progress, stop)
         run_id = catalog.start_run(space.id, device)
@@ -84,12 +84,14 @@ def _current_model(folder: str) -> str | None:
 
 @contextmanager
 def _catalog(folder: str, lock_timeout: float, dry_run: bool) -> Iterator[Catalog]:
-    """The library, open for writing; a dry run without a library works on one that is thrown away."""
-    if dry_run and not holds_library(folder):
-        with tempfile.TemporaryDirectory() as scratch, Catalog(os.path.join(scratch, "library")) as catalog:
-            yield catalog
-    else:
+    """The library, open for writing; in a dry run all is undone, on a library that is thrown away if there is none."""
+    if not dry_run:
         with Catalog(folder, lock_timeout) as catalog:
+            yield catalog
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        place = folder if holds_library(folder) else os.path.join(scratch, "library")
+        with Catalog(place, lock_timeout) as catalog, catalog.rehearsal():
             yield catalog
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -144,6 +144,13 @@ def wrong_with(path: str, artifact: Artifact, read_data: bool = False) -> str | 
     except OSError as error:
         return f"{artifact.file}: {error.strerror}"
     return None
+
+
+def damaged_indexes(reader: Reader, folder: str, space: Space, read_data: bool = False) -> Iterator[str]:
+    """What is wrong with the artifacts of a space, newest first."""
+    for artifact in reader.artifacts(space.id):
+        if wrong := wrong_with(os.path.join(folder, ARTIFACTS, artifact.file), artifact, read_data):
+            yield wrong
 
 
 def open_newest(reader: Reader, folder: str, space: Space, device: str = "cpu") -> Opened:

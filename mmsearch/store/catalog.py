@@ -6,67 +6,24 @@ A ``Catalog`` holds the writer lock from opening to ``close``. What a method has
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import Enum
-from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    Table,
-    bindparam,
-    create_engine,
-    delete,
-    event,
-    insert,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, ProgrammingError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, delete, insert, select, text, update
 
-from mmsearch.errors import MMSearchError, StorageFull
-from mmsearch.store import layout, schema
+from mmsearch.errors import StorageFull
+from mmsearch.store import layout, rows, schema
+from mmsearch.store.engine import connect, errors_named
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
-from mmsearch.store.reader import Artifact, Reader, Space, encode_vectors, explained
-from mmsearch.types import EncoderSpec, FileStat, FloatArray, MediaFacts, Modality, Span, State
+from mmsearch.store.reader import Artifact, Reader, Space
+from mmsearch.store.rows import Record, Write
+from mmsearch.types import EncoderSpec, FileStat, State
 
-
-class Write(Enum):
-    """What a record does to the row of its file."""
-
-    REPLACE = "replace"  # new content: delete what was known, insert under new ids
-    FILL = "fill"  # same content: add the vectors of one more space
-    TOUCH = "touch"  # same content, all vectors there: note the new size, time and inode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """How one file ended; ``vectors`` float32 ``(len(spans), dim)`` are its segments', in order."""
-
-    file: FileStat
-    state: State
-    reason: str | None = None
-    write: Write = Write.REPLACE
-    item_id: int | None = None
-    sha256: bytes | None = None
-    modality: Modality | None = None
-    facts: MediaFacts = field(default_factory=MediaFacts)
-    spans: tuple[Span | None, ...] = ()
-    vectors: FloatArray | None = None
+__all__ = ["BELOW", "Catalog", "Known", "Record", "Write", "below"]
 
 
 class Known(NamedTuple):
@@ -87,13 +44,13 @@ class Catalog:
 
     def __init__(self, folder: str, lock_timeout: float = 0.0) -> None:
         self.folder = folder
-        with _errors_named(folder):
+        with errors_named(folder):
             if not layout.holds_library(folder):
                 layout.create(folder, _fill_newborn)
             self._lock = WriterLock(folder, lock_timeout)
         try:
-            self._engine = _engine(folder)
-            with _errors_named(folder):
+            self._engine = connect(folder)
+            with errors_named(folder):
                 migrate(self._engine)
                 self._connection = self._engine.connect()
             self.reader = Reader(folder)
@@ -116,8 +73,22 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """All or nothing; on leaving, durable. Raises ``StorageFull`` when the disk is, with nothing written."""
-        with _errors_named(self.folder), self._connection.begin():
-            yield self._connection
+        connection = self._connection
+        with (
+            errors_named(self.folder),
+            connection.begin_nested() if connection.in_transaction() else connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Whatever is written inside is undone at the end: a dry run leaves no trace."""
+        with errors_named(self.folder):
+            outer = self._connection.begin()
+            try:
+                yield
+            finally:
+                outer.rollback()
 
     # -- settings, spaces, runs ---------------------------------------------------------------------------------
 
@@ -130,7 +101,7 @@ class Catalog:
         table = schema.space
         with self.transaction() as connection:
             known = connection.execute(select(table.c.id).where(table.c.fingerprint == spec.space)).scalar()
-            row = {"fingerprint": spec.space, "model": spec.name, "dim": spec.dim, "created": now()}
+            row = {"fingerprint": spec.space, "model": spec.name, "dim": spec.dim, "created": rows.now()}
             if known is None:
                 known = connection.execute(insert(table), row).lastrowid
             else:
@@ -150,14 +121,14 @@ class Catalog:
         self.set(_ACTIVE, str(space_id))
 
     def start_run(self, space_id: int, device: str) -> int:
-        row = {"started": now(), "space_id": space_id, "device": device, "counts": "{}"}
+        row = {"started": rows.now(), "space_id": space_id, "device": device, "counts": "{}"}
         with self.transaction() as connection:
             return int(connection.execute(insert(schema.run), row).lastrowid)
 
     def finish_run(self, run_id: int, counts: str) -> None:
         with self.transaction() as connection:
             connection.execute(
-                update(schema.run).where(schema.run.c.id == run_id), {"finished": now(), "counts": counts}
+                update(schema.run).where(schema.run.c.id == run_id), {"finished": rows.now(), "counts": counts}
             )
 
     # -- what changed -------------------------------------------------------------------------------------------
@@ -181,14 +152,14 @@ class Catalog:
             first = connection.execute(text("SELECT coalesce(max(rowid), 0) FROM temp.seen")).scalar_one()
             if files:
                 connection.exec_driver_sql("INSERT INTO temp.seen VALUES (?, ?, ?, ?)", list(files))
-            rows = connection.execute(text(_COMPARE), {**values, "first": first}).all()
-        return [_known(*row) for row in rows]
+            found = connection.execute(text(_COMPARE), {**values, "first": first}).all()
+        return [_known(*row) for row in found]
 
     def unlisted(self, root_id: int, start: bytes) -> Iterator[tuple[int, bytes]]:
         """Items (id, relative path) at or below ``start`` that are present in the catalog but were not listed."""
         with self.transaction() as connection:
-            rows = connection.execute(text(_UNLISTED), below(root_id, start)).all()
-        yield from ((row[0], row[1]) for row in rows)
+            found = connection.execute(text(_UNLISTED), below(root_id, start)).all()
+        yield from ((row[0], row[1]) for row in found)
 
     def count_gone(self, root_id: int, start: bytes) -> int:
         """How many items at or below ``start`` are missing."""
@@ -204,33 +175,35 @@ class Catalog:
         filled = [r for r in records if r.write is Write.FILL]
         touched = [r for r in records if r.write is not Write.REPLACE]
         with self.transaction() as connection:
-            _delete_items(connection, replaced)
-            items = _insert_items(connection, root_id, inserted)
-            segments = _insert_segments(connection, zip(items, inserted, strict=True))
-            segments += [_segments_of(connection, r) for r in filled]
-            _insert_embeddings(connection, space_id, zip(segments, inserted + filled, strict=True))
-            _touch(connection, touched)
+            rows.delete_items(connection, replaced)
+            items = rows.insert_items(connection, root_id, inserted)
+            segments = rows.insert_segments(connection, zip(items, inserted, strict=True))
+            segments += [rows.segments_of(connection, r) for r in filled]
+            rows.insert_embeddings(connection, space_id, zip(segments, inserted + filled, strict=True))
+            rows.touch(connection, touched)
 
     def mark_gone(self, item_ids: Sequence[int]) -> None:
         """Note that these files are missing. Their vectors stay until `prune`; rows without any go at once."""
         table = schema.item
         with self.transaction() as connection:
-            for chunk in _chunks(item_ids):
+            for chunk in rows.chunks(item_ids):
                 indexed = table.c.state.in_((State.OK, State.PARTIAL))
                 connection.execute(delete(table).where(table.c.id.in_(chunk), ~indexed))
-                connection.execute(update(table).where(table.c.id.in_(chunk), table.c.gone.is_(None)), {"gone": now()})
+                connection.execute(
+                    update(table).where(table.c.id.in_(chunk), table.c.gone.is_(None)), {"gone": rows.now()}
+                )
 
     # -- artifacts ----------------------------------------------------------------------------------------------
 
     def next_generation(self) -> int:
         """The id that the next artifact will have: its file is named after it before its row is there."""
         with self.transaction() as connection:
-            return _next_id(connection, "artifact")
+            return rows.next_id(connection, "artifact")
 
     def add_artifact(self, artifact: Artifact) -> None:
         row = {name: getattr(artifact, name) for name in Artifact.__slots__}
         with self.transaction() as connection:
-            connection.execute(insert(schema.artifact), {**row, "created": now()})
+            connection.execute(insert(schema.artifact), {**row, "created": rows.now()})
 
     def drop_artifacts(self, generations: Sequence[int]) -> None:
         if generations:
@@ -252,7 +225,7 @@ class Catalog:
         table = schema.embedding
         with self.transaction() as connection:
             connection.execute(delete(schema.artifact).where(schema.artifact.c.space_id == space_id))
-            for chunk in _chunks(segment_ids):
+            for chunk in rows.chunks(segment_ids):
                 connection.execute(delete(table).where(table.c.space_id == space_id, table.c.segment_id.in_(chunk)))
 
     def drop_space(self, space_id: int) -> None:
@@ -280,7 +253,7 @@ class Catalog:
     def remove_items(self, item_ids: Sequence[int]) -> None:
         """Forget these items, their segments and their vectors."""
         with self.transaction() as connection:
-            _delete_items(connection, item_ids)
+            rows.delete_items(connection, item_ids)
 
 
 _ACTIVE = "active_space"
@@ -322,133 +295,7 @@ def below(root_id: int, start: bytes) -> dict[str, object]:
     return {"root": root_id, "start": start, "low": start + b"/", "high": start + b"0"}  # "0" follows "/"
 
 
-def _next_id(connection: Connection, table: str) -> int:
-    """The next AUTOINCREMENT id. Ids are given out here, so that a whole batch is one statement a table."""
-    last = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}).scalar()
-    return int(last or 0) + 1
-
-
-def _insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert many rows with the driver's own ``executemany``: SQLAlchemy's handling costs 25 microseconds a row."""
-    if rows:
-        names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))
-
-
-_ITEM = ("id", "root_id", "added", *FileStat._fields, "sha256", "modality", "state", "reason", *MediaFacts.__slots__)
-_facts = attrgetter(*MediaFacts.__slots__)
-
-
-def _insert_items(connection: Connection, root_id: int, records: Sequence[Record]) -> list[int]:
-    first, added = _next_id(connection, "item"), now()
-    ids = list(range(first, first + len(records)))
-    rows = [
-        (item_id, root_id, added, *r.file, r.sha256, r.modality, r.state, r.reason, *_facts(r.facts))
-        for item_id, r in zip(ids, records, strict=True)
-    ]
-    _insert_rows(connection, schema.item, _ITEM, rows)
-    return ids
-
-
-def _insert_segments(connection: Connection, items: Iterable[tuple[int, Record]]) -> list[list[int]]:
-    next_id = _next_id(connection, "segment")
-    rows: list[tuple[Any, ...]] = []
-    ids: list[list[int]] = []
-    for item_id, record in items:
-        ids.append(list(range(next_id, next_id + len(record.spans))))
-        next_id += len(record.spans)
-        for segment_id, span in zip(ids[-1], record.spans, strict=True):
-            rows.append(
-                (segment_id, item_id, *((None, None, None) if span is None else (span.start, span.end, span.unit)))
-            )
-    _insert_rows(connection, schema.segment, ("id", "item_id", "start", "end", "unit"), rows)
-    return ids
-
-
-def _segments_of(connection: Connection, record: Record) -> list[int]:
-    """The ids of a known item's segments; those that its new spans lack are made."""
-    assert record.item_id is not None
-    table = schema.segment
-    rows = connection.execute(select(table).where(table.c.item_id == record.item_id).order_by(table.c.id)).all()
-    known = {None if row.unit is None else Span(row.start, row.end, row.unit): int(row.id) for row in rows}
-    fresh = tuple(span for span in record.spans if span not in known)
-    made = _insert_segments(connection, [(record.item_id, Record(file=record.file, state=record.state, spans=fresh))])
-    known.update(zip(fresh, made[0], strict=True))
-    return [known[span] for span in record.spans]
-
-
-def _insert_embeddings(connection: Connection, space_id: int, segments: Iterable[tuple[list[int], Record]]) -> None:
-    pairs = [(ids, record.vectors) for ids, record in segments if record.vectors is not None]
-    if pairs:
-        segment_ids = [segment_id for ids, _ in pairs for segment_id in ids]
-        stored = encode_vectors(np.concatenate([vectors for _, vectors in pairs]))
-        rows = [(space_id, segment_id, *vector) for segment_id, vector in zip(segment_ids, stored, strict=True)]
-        _insert_rows(connection, schema.embedding, ("space_id", "segment_id", "vector", "crc32"), rows)
-
-
-def _touch(connection: Connection, records: Sequence[Record]) -> None:
-    if records:
-        stats = [{**r.file._asdict(), "item": r.item_id} for r in records]
-        connection.execute(update(schema.item).where(schema.item.c.id == bindparam("item")).values(gone=None), stats)
-
-
-def _delete_items(connection: Connection, item_ids: Sequence[int]) -> None:
-    for chunk in _chunks(item_ids):
-        connection.execute(delete(schema.item).where(schema.item.c.id.in_(chunk)))
-
-
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), 1000):
-        yield ids[start : start + 1000]
-
-
-def now() -> str:
-    """The current time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-# -- connecting ------------------------------------------------------------------------------------------------------
-
-
-def _engine(folder: str) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=os.path.join(folder, layout.CATALOG)), connect_args={"timeout": 30}
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we say BEGIN, not the driver
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA page_size = 8192")  # counts in a new file only: 7 vectors of 1 kB a page, not 3 in 4,096
-        # A file system without shared memory keeps its old journal: slower for readers, just as safe.
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA wal_autocheckpoint = 4000")  # 32 MB: a page that changes often is copied less often
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
 def _fill_newborn(folder: str) -> None:
-    engine = _engine(folder)
+    engine = connect(folder)
     migrate(engine)
     engine.dispose()
-
-
-@contextmanager
-def _errors_named(folder: str) -> Iterator[None]:
-    """Turn SQLite's errors and the system's into ours: a full disk and a damaged file have their own names."""
-    try:
-        yield
-    except ProgrammingError:
-        raise
-    except DatabaseError as error:
-        raise explained(error.orig or error, folder) from error
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise (StorageFull if full else MMSearchError)(f"{folder}: {(error.strerror or str(error)).lower()}") from error

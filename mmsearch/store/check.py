@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import numpy as np
 
 from mmsearch.errors import Damaged, UsageError
 from mmsearch.store import artifacts
-from mmsearch.store.layout import ARTIFACTS
 from mmsearch.store.reader import BLOCK, Reader, Space
 from mmsearch.types import NORM_TOLERANCE, Embeddings, VectorIndex
 
@@ -51,10 +49,8 @@ def check(folder: str, level: str = "fast") -> list[Problem]:
 def _problems(reader: Reader, folder: str, level: int) -> Iterator[Problem]:
     yield from _catalog_problems(reader)
     for space in reader.spaces():
-        for artifact in reader.artifacts(space.id):
-            path = os.path.join(folder, ARTIFACTS, artifact.file)
-            if wrong := artifacts.wrong_with(path, artifact, read_data=level >= 1):
-                yield Problem("artifact", wrong)
+        for wrong in artifacts.damaged_indexes(reader, folder, space, read_data=level >= 1):
+            yield Problem("artifact", wrong)
         if level >= 1:
             for segment_id, why in bad_vectors(reader, space):
                 yield Problem("vector", f"the vector of segment {segment_id} in {space.model} {why}")

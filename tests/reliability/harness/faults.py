@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from mmsearch.indexer import ingest
 from mmsearch.retrieval import search
-from mmsearch.store import artifacts, catalog, layout
+from mmsearch.store import artifacts, catalog, layout, rows
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import Artifact, Reader
 
@@ -83,14 +83,14 @@ def half_batch_committed() -> None:
 @fault("lost", kills=("write_batch delete_items: after", "write_batch insert_items: before"))
 def old_row_deleted_first() -> None:
     """A changed file's old row is gone before its new one is there."""
-    delete = catalog._delete_items
+    delete = rows.delete_items
 
     def early(connection: Connection, ids: Any) -> None:
         delete(connection, ids)
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    catalog._delete_items = early
+    rows.delete_items = early
 
 
 @fault("id-reuse")
@@ -100,13 +100,13 @@ def ids_reused() -> None:
     def next_id(connection: Connection, table: str) -> int:
         return int(connection.execute(text(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")).scalar_one())
 
-    catalog._next_id = next_id
+    rows.next_id = next_id
 
 
 @fault("wrong")
 def vectors_of_the_neighbour() -> None:
     """Vectors are written under the wrong segments."""
-    insert = catalog._insert_embeddings
+    insert = rows.insert_embeddings
 
     def swapped(connection: Connection, space: int, segments: Iterable[tuple[list[int], Any]]) -> None:
         pairs = list(segments)
@@ -114,7 +114,7 @@ def vectors_of_the_neighbour() -> None:
         ids = ids[1:] + ids[:1]
         insert(connection, space, [(ids.pop(0) if r.vectors is not None else own, r) for own, r in pairs])
 
-    catalog._insert_embeddings = swapped
+    rows.insert_embeddings = swapped
 
 
 @fault("wrong")

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
-from mmsearch.store import artifacts, catalog, layout, migrations, roots
+from mmsearch.store import artifacts, catalog, layout, migrations, roots, rows
 from mmsearch.store.catalog import Catalog
 
 _write = os.write  # the log must not run through its own labels
@@ -26,7 +26,7 @@ MUTATORS = (
     "set", "space", "start_run", "finish_run", "compare", "write_batch", "mark_gone", "next_generation",
     "add_artifact", "drop_artifacts", "update_text", "drop_vectors", "drop_space", "activate",
 )  # fmt: skip
-INSERTS = ("_delete_items", "_insert_items", "_insert_segments", "_insert_embeddings", "_touch")
+INSERTS = ("delete_items", "insert_items", "insert_segments", "insert_embeddings", "touch")
 SYSTEM = ("replace", "rename", "fsync", "write", "unlink", "mkdir")
 
 
@@ -64,7 +64,7 @@ class Steps:
             self._name_transactions(roots, name)
         self._label_commits()
         for name in INSERTS:
-            self._around(catalog, name, f"write_batch {name[1:]}")
+            self._around(rows, name, f"write_batch {name}")
         self._around(artifacts, "publish", "publish")
         self._around(artifacts, "drop_old", "drop_old")
         self._around(catalog, "_fill_newborn", "create fill")
