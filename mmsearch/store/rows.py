@@ -70,16 +70,15 @@ def insert_items(connection: Connection, root_id: int, records: Sequence[Record]
 
 
 def insert_segments(connection: Connection, items: Iterable[tuple[int, Record]]) -> list[list[int]]:
-    first = next_id(connection, "segment")
+    segment_id = next_id(connection, "segment")
     rows: list[tuple[Any, ...]] = []
     ids: list[list[int]] = []
     for item_id, record in items:
-        ids.append(list(range(first, first + len(record.spans))))
-        first += len(record.spans)
-        for segment_id, span in zip(ids[-1], record.spans, strict=True):
-            rows.append(
-                (segment_id, item_id, *((None, None, None) if span is None else (span.start, span.end, span.unit)))
-            )
+        ids.append(list(range(segment_id, segment_id + len(record.spans))))
+        for span in record.spans:
+            place = (None, None, None) if span is None else (span.start, span.end, span.unit)
+            rows.append((segment_id, item_id, *place))
+            segment_id += 1
     _insert_rows(connection, schema.segment, ("id", "item_id", "start", "end", "unit"), rows)
     return ids
 
