@@ -311,7 +311,8 @@ def test_another_model_is_built_beside_and_taken_over_when_complete(library, pho
     assert "1 files have no vectors" in summary.notes[0]
     library.index([tmp_path / "more"], model="other")
     assert library.active_space().fingerprint == "other"
-    assert library.gc(dry_run=True) == library.gc()
+    assert library.gc(dry_run=True)[0].startswith("would drop 4 vectors of fake")
+    assert library.gc()[0].startswith("dropped 4 vectors of fake")
     assert [space.fingerprint for space in library.reader.spaces()] == ["other"]
     assert library.check("data") == []
 
@@ -322,6 +323,18 @@ def test_a_model_that_changed_is_refused(library, photos, monkeypatch):
     monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("changed"))
     with Library(library.folder) as again, pytest.raises(SpaceMismatch, match="changed"):
         again.search("red")
+
+
+def test_gc_keeps_the_only_vectors_of_a_file(library, photos, monkeypatch):
+    library.index([photos])
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": of_space("other", "other"))
+    paint(photos / "new" / "new.png", (90, 90, 90))
+    library.index([photos / "new"], model="other")
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": Counting())
+    library.index([photos / "red.png"], model="fake")
+    assert library.gc()[0].startswith("kept 1 vectors of other")
+    library.index([photos], model="fake")
+    assert library.gc()[0].startswith("dropped 1 vectors of other")
 
 
 def test_a_model_that_changed_answers_from_its_new_vectors_at_once(library, photos, monkeypatch):

@@ -147,7 +147,7 @@ class Life:
         self.before = found
 
     def _operation(self) -> str:
-        repair, gc = 6 if self.damaged else 1, 5 if len(self.before.dims) > 1 else 1
+        repair, gc = 6 if self.damaged else 1, 12 if len(self.before.dims) > 1 else 1
         weights = {"index": 16, "repair": repair, "gc": gc, "prune": 1}
         return self.rng.choices(list(weights), list(weights.values()))[0] if self.before.rows else "index"
 
