@@ -12,7 +12,7 @@ package and runs on the CPU without a download.
 ## Parts
 | tower | file | what it is |
 | --- | --- | --- |
-| image | `image.onnx` | MobileNetV2 1.0 at 224 x 224, int8, and a projection |
+| image | `image.onnx` | MobileNetV2 1.0 at 224 x 224, float16 weights, and a projection |
 | text | `text.safetensors` | three layers of all-MiniLM-L6-v2, trained on, int8 weights, and a projection |
 | audio | `audio.onnx` | YAMNet on log-mel patches of 0.96 s at 16 kHz, int8 weights, and a projection |
 

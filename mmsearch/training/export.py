@@ -167,25 +167,26 @@ def halve_onnx(path: Path, out: Path) -> None:
     onnx.save(model, str(out))
 
 
-def narrow_onnx(path: Path, out: Path) -> None:
-    """Store every matrix and kernel as int8 with a scale for each output: the session widens them when it loads.
+def narrow_onnx(path: Path, out: Path, kernels: bool = True) -> None:
+    """Store every matrix, and every kernel if asked, as int8 with a scale for each output.
 
-    The arithmetic stays float32; only the file is a quarter of the size.
+    The session widens them when it loads and computes in float32; only the file is a quarter of the size.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     model = onnx.load(str(path))
-    kernels = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    convolved = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
     widen = []
     for tensor in list(model.graph.initializer):
         array = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or array.ndim < 2:
+        is_kernel = tensor.name in convolved
+        if tensor.data_type != TensorProto.FLOAT or array.ndim < 2 or (is_kernel and not kernels):
             continue
         # A kernel's outputs are its first axis, those of the right side of a product its last.
-        flat = array.reshape(len(array), -1) if tensor.name in kernels else array.T
+        flat = array.reshape(len(array), -1) if is_kernel else array.T
         rows, scales = quantise_rows(flat)
-        if tensor.name in kernels:
+        if is_kernel:
             rows, scales = rows.reshape(array.shape), scales.reshape(-1, *[1] * (array.ndim - 1))
         else:
             rows = np.ascontiguousarray(rows.T)

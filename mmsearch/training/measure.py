@@ -7,15 +7,23 @@ the data measured here is trained on; ESC-10 is measured on folds that the tower
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsearch.media.files import read
+from mmsearch.media.image import decode_image
 from mmsearch.training import data
 from mmsearch.training.prompts import PHOTO_PROMPTS, SOUND_PROMPTS
-from mmsearch.types import Encoder, FloatArray, Modality
+from mmsearch.types import Encoder, FloatArray, ImageInput, Modality, Pixels
+
+Fit = Literal["crop", "squash", "pad"]
 
 BARS = {
     "t2i@1": 24, "t2i@5": 53, "t2i@10": 66,
@@ -23,6 +31,7 @@ BARS = {
     "zh t2i@10": 50, "label top-1": 55, "label top-5": 80, "coco t2i@10": 85,
     "esc10 class": 92, "esc10 t2s precision@10": 95,
     "bark to dog precision@5": 60, "rooster to cock@10": 50, "synonyms top-5": 70,
+    "photos/s": 120, "text ms": 3, "5 s of sound, ms": 30,
 }  # fmt: skip
 
 
@@ -39,26 +48,12 @@ def hit_at(similarity: FloatArray, right: npt.NDArray[np.bool_], ks: Sequence[in
     return [100 * float((ahead < k).mean()) for k in ks]
 
 
-def fit_photo(path: Path, encoder: Encoder, fit: str | None = None) -> npt.NDArray[np.uint8]:
-    """The photo as ``spec.image`` asks, uint8 ``(size, size, 3)``; ``fit`` overrides the spec's, for comparison."""
-    from PIL import Image
-
-    wanted = encoder.spec.image
-    assert wanted is not None
-    size, fit = wanted.size, fit or wanted.fit
-    resample = Image.Resampling.BICUBIC if wanted.resample == "bicubic" else Image.Resampling.BILINEAR
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    width, height = image.size
-    if fit == "squash":
-        return np.asarray(image.resize((size, size), resample))
-    scale = size / (min if fit == "crop" else max)(width, height)
-    image = image.resize((round(width * scale), round(height * scale)), resample)
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+def read_photo(path: Path, want: ImageInput) -> Pixels:
+    """The photo as a real index run would decode it: uint8 ``(size, size, 3)``."""
+    return decode_image(read(os.fsencode(path)), want).pixels
 
 
-def retrieval(encoder: Encoder, photos: list[data.Captioned], fit: str | None = None) -> dict[str, float]:
+def retrieval(encoder: Encoder, photos: list[data.Captioned], fit: Fit | None = None) -> dict[str, float]:
     """hit@1/5/10 both ways in English and text to image in Chinese."""
     images = encode_photos(encoder, [photo.path for photo in photos], fit)
     figures = {}
@@ -75,15 +70,19 @@ def retrieval(encoder: Encoder, photos: list[data.Captioned], fit: str | None = 
     return figures
 
 
-def encode_photos(encoder: Encoder, paths: list[Path], fit: str | None = None) -> FloatArray:
+def encode_photos(encoder: Encoder, paths: list[Path], fit: Fit | None = None) -> FloatArray:
+    """Unit rows of photos; ``fit`` overrides the encoder's own, for comparison."""
+    want = encoder.spec.image
+    assert want is not None
+    want = replace(want, fit=fit or want.fit)
     parts = [
-        encoder.encode([fit_photo(path, encoder, fit) for path in paths[i : i + 64]], Modality.IMAGE)
+        encoder.encode([read_photo(path, want) for path in paths[i : i + 64]], Modality.IMAGE)
         for i in range(0, len(paths), 64)
     ]
     return np.concatenate(parts)
 
 
-def labels(encoder: Encoder, fit: str | None = None) -> dict[str, float]:
+def labels(encoder: Encoder, fit: Fit | None = None) -> dict[str, float]:
     """200 photos among 1,000 ImageNet names. The names were trained on: label-distilled, not zero-shot."""
     names = [PHOTO_PROMPTS[0].format(group[0]) for group in data.imagenet_names()]
     texts = encoder.encode(names, Modality.TEXT)
@@ -166,11 +165,49 @@ def everything(encoder: Encoder, sound_vectors: FloatArray | None = None) -> dic
     return {name: round(value, 1) for name, value in figures.items()}
 
 
+def speed(encoder: Encoder, rounds: int = 5) -> dict[str, float]:
+    """Median of ``rounds``: photos/s with decoding, milliseconds for one query and for 5 s of sound, after loading.
+
+    Only worth something on an idle machine.
+    """
+    paths = [photo.path for photo in data.flickr8k("val")[:200]]
+    tone = np.sin(np.arange(80_000, dtype=np.float32))
+    queries = [photo.en[0] for photo in data.flickr8k("val")[:50]]
+
+    def photos() -> None:
+        encode_photos(encoder, paths)
+
+    def texts() -> None:
+        for query in queries:
+            encoder.encode([query], Modality.TEXT)
+
+    def sound() -> None:
+        encoder.encode([tone], Modality.AUDIO)
+
+    figures = {
+        "photos/s": len(paths) / _median(photos, rounds),
+        "text ms": 1000 * _median(texts, rounds) / len(queries),
+    }
+    if Modality.AUDIO in encoder.spec.modalities:
+        figures["5 s of sound, ms"] = 1000 * _median(sound, rounds)
+    return {name: round(value, 1) for name, value in figures.items()}
+
+
+def _median(work: Callable[[], None], rounds: int) -> float:
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:]))
+
+
 def main() -> None:
     """Print the installed model's figures for photos and words beside their bars, one JSON line each."""
     from mmsearch.encoders import mini
 
-    for name, value in everything(mini.load()).items():
+    encoder = mini.load()
+    for name, value in (everything(encoder) | speed(encoder)).items():
         print(json.dumps({"figure": name, "value": value, "bar": BARS.get(name)}))
 
 

@@ -164,7 +164,7 @@ def _align_loss(
     model: Model, lesson: Lesson, captions: Captions, batch: np.ndarray, rng: np.random.Generator
 ) -> Tensor:
     picks = rng.integers(5, size=len(batch))
-    classes = rng.choice(CLASSES, 125, replace=False)
+    classes = rng.choice(CLASSES, 250, replace=False)
     others = rng.choice(len(captions.other), 64, replace=False)
     rows = [captions.en[i][pick] for i, pick in zip(batch, picks, strict=True)]
     rows += [_any(captions.zh[i], rng) for i in batch]
@@ -175,10 +175,10 @@ def _align_loss(
     features = lesson.features[batch]
     features = features * (1 + 0.1 * torch.randn_like(features))
     images, meaning = model.image_vectors(features), lesson.meaning(batch)
-    loss = soft_info_nce(images, en, model, meaning) + 0.7 * soft_info_nce(images, zh, model, meaning)
+    loss = soft_info_nce(images, en, model, meaning) + soft_info_nce(images, zh, model, meaning)
     wanted = torch.cat([lesson.captions[batch, picks], meaning, captions.targets[others]])
     loss = loss + losses.feature_distillation(states[: len(wanted)], wanted)
-    return loss + 0.4 * label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
+    return loss + 0.8 * label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
 
 
 def _teacher_loss(

@@ -49,7 +49,7 @@ def test_hardest_triplet_never_takes_the_match_as_its_own_negative():
     [
         lambda a, b: losses.info_nce(a, b, 10.0),
         lambda a, b: losses.sigmoid(a, b, 10.0, -10.0),
-        lambda a, b: losses.hardest_triplet(a, b),
+        losses.hardest_triplet,
         losses.feature_distillation,
     ],
 )

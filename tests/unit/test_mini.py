@@ -46,22 +46,23 @@ def tone(hertz: float, seconds: float) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(16000 * seconds)) / 16000)).astype(np.float32)
 
 
-def inputs(encoder) -> dict[Modality, list]:
-    found = {Modality.TEXT: TEXTS, Modality.IMAGE: photos(5)}
-    if Modality.AUDIO in encoder.spec.modalities:
-        found[Modality.AUDIO] = [tone(440, 1), tone(880, 0.2), tone(220, 5), np.zeros(16000, np.float32)]
-    return found
+INPUTS = {
+    Modality.TEXT: TEXTS,
+    Modality.IMAGE: photos(5),
+    Modality.AUDIO: [tone(440, 1), tone(880, 0.2), tone(220, 5), np.zeros(16000, np.float32)],
+}
 
 
 def test_it_is_an_encoder_of_words_photos_and_sounds(encoder):
     assert isinstance(encoder, Encoder)
-    assert encoder.spec.modalities >= {Modality.TEXT, Modality.IMAGE}
+    assert encoder.spec.modalities == {Modality.TEXT, Modality.IMAGE, Modality.AUDIO}
+    assert encoder.spec.audio_rate == 16000
     assert encoder.spec.image.size == 224
     assert "non-commercial" in encoder.spec.licence
 
 
 def test_rows_are_unit_float32_and_as_many_as_inputs(encoder):
-    for modality, batch in inputs(encoder).items():
+    for modality, batch in INPUTS.items():
         vectors = encoder.encode(batch, modality)
         assert vectors.shape == (len(batch), encoder.spec.dim)
         check_unit_rows(vectors)
@@ -69,14 +70,14 @@ def test_rows_are_unit_float32_and_as_many_as_inputs(encoder):
 
 
 def test_a_row_does_not_depend_on_its_neighbours(encoder):
-    for modality, batch in inputs(encoder).items():
+    for modality, batch in INPUTS.items():
         together = encoder.encode(batch * 4, modality)
         alone = np.concatenate([encoder.encode([item], modality) for item in batch])
         assert np.abs(together - np.tile(alone, (4, 1))).max() < 1e-5, modality
 
 
 def test_the_same_input_gives_the_same_bits(encoder):
-    for modality, batch in inputs(encoder).items():
+    for modality, batch in INPUTS.items():
         assert np.array_equal(encoder.encode(batch, modality), encoder.encode(batch, modality))
 
 
@@ -90,6 +91,19 @@ def test_threads_change_nothing_that_matters(encoder):
 def test_a_photo_of_another_shape_is_refused(encoder, bad):
     with pytest.raises(EncoderError, match="224"):
         encoder.encode([bad], Modality.IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("modality", "item", "first"),
+    [
+        (Modality.TEXT, "a cat on a sofa", [-0.0544, 0.0732, -0.0804, -0.0151]),
+        (Modality.TEXT, "一只狗在雪地里奔跑", [-0.1492, 0.0309, -0.1262, 0.0426]),
+        (Modality.IMAGE, photos(1)[0], [0.0433, -0.0725, 0.0843, -0.0885]),
+        (Modality.AUDIO, tone(440, 1), [-0.0661, 0.0106, 0.0015, -0.0638]),
+    ],
+)
+def test_first_values_of_pinned_inputs(encoder, modality, item, first):
+    assert encoder.encode([item], modality)[0, :4] == pytest.approx(first, abs=2e-3)
 
 
 def test_video_is_refused(encoder):

@@ -12,6 +12,7 @@ from mmsearch.training import data, export, measure  # noqa: E402
 from mmsearch.training.crops import crops  # noqa: E402
 from mmsearch.training.tflite import Layer  # noqa: E402
 from mmsearch.training.towers import Head, SameConv, TextTrunk, Tower, pool  # noqa: E402
+from mmsearch.types import ImageInput  # noqa: E402
 
 
 def need(folder: str) -> None:
@@ -149,13 +150,7 @@ def test_the_teachers_layers_give_the_teachers_answers():
     assert len(layers) == 53
     trunk, last = MobileNetV2(layers).eval(), layers[-1]
     photos = data.imagenet_photos()[::4]
-
-    class Wanted:
-        class spec:
-            class image:
-                size, fit, resample = 224, "crop", "bicubic"
-
-    pixels = np.stack([measure.fit_photo(path, Wanted) for path, _ in photos])
+    pixels = np.stack([measure.read_photo(path, ImageInput(size=224)) for path, _ in photos])
     with torch.no_grad():
         features = trunk(torch.from_numpy(pixels).permute(0, 3, 1, 2).float()).numpy()
     top = (features @ last.weight.reshape(1001, -1).T + last.bias).argmax(1) - 1
