@@ -102,7 +102,9 @@ def compare(model: Model, base: stages.Lesson, work: Path, seed: int) -> None:
         trial.eval()
         with torch.no_grad():
             similarity = (trial.text_vectors(texts) @ trial.image_vectors(images).T).numpy()
-        forth, back = measure.hit_at(similarity, right), measure.hit_at(similarity.T, right.T)
+        forth, back = (
+            np.round(measure.hit_at(*side), 1).tolist() for side in ((similarity, right), (similarity.T, right.T))
+        )
         print(json.dumps({"loss": name, "t2i@1/5/10": forth, "i2t@1/5/10": back}), flush=True)
 
 
