@@ -39,7 +39,7 @@ def make_photos(folder: str, count: int, size: tuple[int, int]) -> list[bytes]:
         coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
             size, Image.Resampling.BICUBIC
         )
-        noisy = np.asarray(coarse).astype(np.int16) + random.normal(0, 8, (size[1], size[0], 1)).astype(np.int16)
+        noisy = np.asarray(coarse).astype(np.int16) + random.normal(0, 3, (size[1], size[0], 1)).astype(np.int16)
         path = f"{folder}/{i:05}.jpg"
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=88)
         paths.append(os.fsencode(path))

@@ -59,14 +59,15 @@ def index_paths(
 
 def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None, device: str) -> None:
     catalog.update_text()
-    pending = catalog.pending(space.id)
     active = catalog.reader.active_space()
-    if pending <= ingest.held_back:
-        catalog.activate(space.id)
-    elif active is not None and active.id != space.id:
-        ingest.summary.notes.append(
-            f"{pending} files have no vectors of {space.model} yet: queries use {active.model} until they do"
-        )
+    if active is not None and active.id != space.id:
+        pending = catalog.pending(space.id)
+        if pending <= ingest.held_back:
+            catalog.activate(space.id)
+        else:
+            ingest.summary.notes.append(
+                f"{pending} files have no vectors of {space.model} yet: queries use {active.model} until they do"
+            )
     if not ingest.summary.interrupted:
         artifacts.refresh(catalog, space, kind, artifacts.index_device(device))
 
