@@ -31,6 +31,7 @@ kill: setup
 	$(BIN)/python -m tests.reliability.kill $(or $(N),10000) $(or $(SEED),1)
 
 mini: setup
+	$(BIN)/python -m pip install --quiet -e ".[train]"
 	$(BIN)/python -m mmsearch.training.mini
 
 # From nothing to answers: the smallest install, pictures that another package's wheel carries, three questions.

@@ -72,7 +72,7 @@ class Ingest:
 
     def run(self, scopes: Sequence[Scope]) -> Summary:
         started = time.perf_counter()
-        complete = self.catalog.pending(self.space.id) == 0
+        complete = self.catalog.complete(self.space.id)
         for scope in scopes:
             self._run_scope(scope, complete)
         self.summary.interrupted = self._stop.is_set()

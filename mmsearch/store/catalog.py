@@ -116,6 +116,15 @@ class Catalog:
         with self.transaction() as connection:
             return int(connection.execute(text(_PENDING), {"space": space_id}).scalar_one())
 
+    def complete(self, space_id: int) -> bool:
+        """Whether every segment has a vector in this space. Two counts: a fraction of what ``pending`` costs."""
+        with self.transaction() as connection:
+            segments = connection.execute(text("SELECT count(*) FROM segment")).scalar_one()
+            vectors = connection.execute(
+                text("SELECT count(*) FROM embedding WHERE space_id = :space"), {"space": space_id}
+            ).scalar_one()
+        return bool(segments == vectors)
+
     def activate(self, space_id: int) -> None:
         """Let queries use this space from now on."""
         self.set(_ACTIVE, str(space_id))
