@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmsearch.errors import EncoderError, MediaError, Rejected, Transient
+from mmsearch.errors import EncoderError, MediaError, Missing, Rejected, Transient
 from mmsearch.types import Encoder, FloatArray, Media, Modality, check_unit_rows
 
 WHOLE_BATCH = 8
@@ -15,7 +15,8 @@ def encode_each(encoder: Encoder, batch: Sequence[Media], modality: Modality) ->
     """For each input its vector float32 ``(dim,)``, or the reason why it has none: ``Transient`` if memory ran out.
 
     A batch that fails is cut in halves until the bad inputs stand alone; a batch that does not fit into the
-    device's memory gets smaller the same way. Raises ``EncoderError`` when nothing of a whole batch can be encoded.
+    device's memory gets smaller the same way. Raises ``EncoderError`` when nothing of a whole batch can be encoded, and
+    lets ``Missing`` pass.
     """
     results = _bisect(encoder, batch, modality)
     if len(batch) >= WHOLE_BATCH and all(isinstance(result, MediaError) for result in results):
@@ -30,6 +31,8 @@ def _bisect(encoder: Encoder, batch: Sequence[Media], modality: Modality) -> lis
         if vectors.shape != (len(batch), encoder.spec.dim):
             raise EncoderError(f"{vectors.shape} vectors for {len(batch)} inputs")
         return list(vectors)
+    except Missing:
+        raise  # a package or a weight file is not here: no fault of any input
     except Exception as error:  # whatever a model raises, the other files of the batch must not pay for it
         if len(batch) == 1:
             return [_blame(encoder, error)]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmsearch import Library
 from mmsearch.encoders.fake import FakeEncoder
-from mmsearch.errors import EncoderError, NoLibrary, SpaceMismatch, UsageError
+from mmsearch.errors import EncoderError, MissingExtra, NoLibrary, SpaceMismatch, UsageError
 from mmsearch.indexer.ingest import Options
 from mmsearch.store import artifacts
 from mmsearch.types import Modality, State
@@ -389,6 +389,17 @@ def test_a_model_that_fails_on_everything_marks_no_file(library, photos, monkeyp
 
     monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": Broken())
     with pytest.raises(EncoderError, match="no kernel image"):
+        library.index([photos])
+    assert library.reader.items() == []
+
+
+def test_a_runtime_that_is_not_installed_is_no_fault_of_the_files(library, photos, monkeypatch):
+    class Bare(FakeEncoder):
+        def encode(self, batch, modality):
+            raise MissingExtra("reading photos with this model", "cpu")
+
+    monkeypatch.setattr("mmsearch.encoders.registry.load", lambda name, device="cpu": Bare())
+    with pytest.raises(MissingExtra, match=r"mmsearch\[cpu\]"):
         library.index([photos])
     assert library.reader.items() == []
 
