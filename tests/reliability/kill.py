@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _campaign(folder: str, options: argparse.Namespace, fault: str | None) -> int:
-    rounds = options.rounds or (6 * options.kills + 100 if fault is None else 150)
+    rounds = options.rounds or (6 * options.kills + 100 if fault is None else 600)
     started = time.perf_counter()
     campaign = Campaign(folder, options.seed, fault, kill=options.kills > 0)
     report = campaign.until(options.kills or 10**9, rounds)

@@ -147,7 +147,8 @@ class Life:
         self.before = found
 
     def _operation(self) -> str:
-        repair, gc = 6 if self.damaged else 1, 12 if len(self.before.dims) > 1 else 1
+        repair = 6 if self.damaged else 1
+        gc = (40 if self.report.unhit() else 12) if len(self.before.dims) > 1 else 1
         weights = {"index": 16, "repair": repair, "gc": gc, "prune": 1}
         return self.rng.choices(list(weights), list(weights.values()))[0] if self.before.rows else "index"
 
@@ -228,7 +229,7 @@ class Life:
             for problem in problems
             if problem.code != "artifact" or not told <= damaged
         ]
-        for name in damaged & oracle.artifacts(self.library) - told:
+        for name in damaged & oracle.broken_artifacts(self.library) - told:
             seen.append(("unnoticed", f"{name} was damaged"))
         return seen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from dataclasses import dataclass, field
@@ -81,16 +82,34 @@ ORDER BY e.seq
 """
 
 
-def artifacts(library: str) -> set[str]:
-    """The names of the files that the catalog counts on."""
+def artifacts(library: str) -> dict[str, str]:
+    """The names of the files that the catalog counts on, with the sha256 that they should have."""
     catalog = os.path.join(library, "catalog.sqlite")
     if not os.path.exists(catalog):
-        return set()
+        return {}
     db = sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)
     try:
-        return {f"{number}.{kind}" for number, kind in db.execute("SELECT id, kind FROM artifact")}
+        rows = db.execute("SELECT id, kind, sha256 FROM artifact")
+        return {f"{number}.{kind}": sha256 for number, kind, sha256 in rows}
     finally:
         db.close()
+
+
+def broken_artifacts(library: str) -> set[str]:
+    """Those that are not what the catalog says.
+
+    Damage may undo itself: two files with the same bytes swapped, or the same two swapped twice.
+    """
+    named = artifacts(library)
+    return {name for name, sha256 in named.items() if _sha256(os.path.join(library, "artifacts", name)) != sha256}
+
+
+def _sha256(path: str) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def content(found: Snapshot, world: World) -> list[Violation]:
