@@ -41,7 +41,7 @@ demo: .venv/bin/mmsearch $(SAMPLES)/skimage
 	$(BIN)/mmsearch --library demo-library index ./photos
 	data/ask.sh $(BIN)/mmsearch "a cat" cat
 	data/ask.sh $(BIN)/mmsearch "a cup of coffee" coffee
-	data/ask.sh $(BIN)/mmsearch "a rocket" rocket
+	data/ask.sh $(BIN)/mmsearch "a rocket launch" rocket
 
 .venv/bin/mmsearch:
 	$(PYTHON) -m venv .venv
