@@ -7,6 +7,7 @@ review.
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -69,12 +70,14 @@ class Worker:
         return tuple(json.loads(line)) if line else ("crash", "")
 
     def close(self):
-        """Ends the process and returns its peak memory in MB."""
+        """Ends the process and returns its peak memory in MB; 0 for one that is dead already."""
+        # Not `ru_maxrss`: Linux counts in it the peak of the process that forked this one, which may hold torch.
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status)
         self.process.stdin.close()
         self.process.stdout.close()
-        _, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        return usage.ru_maxrss / 1024
+        self.process.wait()
+        return int(peak[1]) / 1024 if peak else 0.0
 
 
 def outcomes(kind):
