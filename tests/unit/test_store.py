@@ -97,7 +97,8 @@ def test_a_second_writer_is_told_who_holds_the_lock(catalog, folder):
 
 def test_the_lock_is_free_after_closing(folder):
     Catalog(folder).close()
-    Catalog(folder).close()
+    with Catalog(folder) as again:
+        assert again.reader.spaces() == []
 
 
 def test_readers_see_a_batch_whole_and_at_once(catalog, folder):
