@@ -27,6 +27,12 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known about models is kept in a folder of this test run; the user's own cache is left alone."""
+    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real photos, sounds and malformed files; tests that use it are marked ``data``."""

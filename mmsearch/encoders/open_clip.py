@@ -21,12 +21,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
-import numpy as np
-
+from mmsearch.encoders import known
 from mmsearch.encoders.device import resolve
-from mmsearch.encoders.open_clip_source import Source, find
-from mmsearch.errors import EncoderError, MissingExtra, MissingModel, UsageError
-from mmsearch.types import EncoderSpec, FloatArray, ImageInput, Media, Modality
+from mmsearch.encoders.lazy import LazyEncoder
+from mmsearch.encoders.open_clip_source import Source, absolute, files, find
+from mmsearch.encoders.torch_base import (
+    Precision,
+    TorchEncoder,
+    allows_pickle,
+    default_precision,
+    line,
+    need_square,
+    offline,
+    plain,
+    to_pixels,
+)
+from mmsearch.errors import MissingExtra, MissingModel, UsageError
+from mmsearch.types import Encoder, EncoderSpec, ImageInput, Media, Modality
 
 CODE_VERSION = 1
 """Part of the fingerprint: raise it with any change of code that alters a vector."""
@@ -34,36 +45,48 @@ TOKENIZER_PROBE = ("A cat on a sofa, 2 dogs; it's RAINING!", "一只猫坐在沙
 """Texts whose tokens stand for the tokenizer in the fingerprint: vocabulary, cleaning, padding and length show."""
 _FITS: dict[str, Literal["crop", "squash", "pad"]] = {"shortest": "crop", "squash": "squash", "longest": "pad"}
 
-Precision = Literal["float32", "bf16"]
 
-
-def load(name: str, device: str = "cpu", *, precision: Precision | None = None) -> OpenClipEncoder:
+def load(name: str, device: str = "cpu", *, precision: Precision | None = None) -> Encoder:
     """The encoder of this name. ``precision`` None is bf16 on CUDA and float32 on the CPU.
 
+    A model whose files are those of an earlier call is neither hashed nor loaded before its first vector is wanted.
     Raises ``MissingExtra`` without open_clip, ``UsageError`` for an unknown architecture, tag or device, and
     ``MissingModel`` for files that are not here, are damaged, or need pickle.
     """
+    name = absolute(name)
+    key = [name, str(CODE_VERSION), *known.hub_place(), *known.versions("open_clip_torch", "transformers")]
+    spec = known.recall(key)
+    if spec is None:
+        return _load(name, device, precision, key)
+    if device not in ("cpu", "auto"):
+        resolve(device)
+    return LazyEncoder(spec, lambda: _load(name, device, precision, key), device)
+
+
+def _load(name: str, device: str, precision: Precision | None, key: Sequence[str]) -> OpenClipEncoder:
     try:
         import open_clip  # noqa: F401
     except (ImportError, RuntimeError) as error:  # torchvision beside another torch raises RuntimeError
         raise MissingExtra(f"{name} ({error})", "clip") from error
     place = resolve(device)
-    with _offline(), _no_root_handler():
+    with offline(), _no_root_handler():
         source = find(name)
-        # Costs a second of one core for each gigabyte; what follows finds the file in the page cache.
         digest = _sha256(source)
-        model, tokenizer, config = _build(source, precision or ("bf16" if place.startswith("cuda") else "float32"))
+        model, tokenizer, config = _build(source, precision or default_precision(place))
         _load_weights(source, model)
-    return OpenClipEncoder(source.name, model.eval().to(place), tokenizer, config, digest, place)
+    encoder = OpenClipEncoder(source.name, model.eval().to(place), tokenizer, config, digest, place)
+    known.remember(key, encoder.spec, files(source, config))
+    return encoder
 
 
-class OpenClipEncoder:
+class OpenClipEncoder(TorchEncoder):
     """An open_clip model behind the ``Encoder`` protocol; safe to call from several threads."""
 
     def __init__(self, name: str, model: Any, tokenizer: Any, config: Any, digest: str, device: str) -> None:
+        super().__init__()
         import torch
 
-        self._model, self._tokenizer, self.device = model, tokenizer, device
+        self.model, self.tokenizer, self.config, self.device = model, tokenizer, config, device
         self._dtype = next(model.visual.parameters()).dtype
         cfg = model.visual.preprocess_cfg
         self._mean, self._std = (torch.tensor(cfg[key], device=device).view(1, 3, 1, 1) for key in ("mean", "std"))
@@ -79,42 +102,18 @@ class OpenClipEncoder:
             image=_image_input(name, cfg),
         )
 
-    def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
-        """Unit rows float32 ``(len(batch), dim)``; raises ``EncoderError`` for a modality it lacks."""
-        if modality not in self.spec.modalities:
-            raise EncoderError(f"{self.spec.name} can't encode {modality}")
-        if not len(batch):
-            return np.empty((0, self.spec.dim), np.float32)
-        import torch
-
-        with torch.inference_mode():
-            if modality is Modality.TEXT:
-                rows = self._model.encode_text(self._tokens(cast(Sequence[str], batch)))
-            else:
-                rows = self._model.encode_image(self._pictures(batch))
-            unit = torch.nn.functional.normalize(rows.float(), dim=-1)
-            return cast(FloatArray, unit.cpu().numpy())
-
-    def _tokens(self, texts: Sequence[str]) -> Any:
-        # A shell may hand over bytes that are no text, as lone surrogates: tokenizers raise on these.
-        return self._tokenizer([text.encode("utf-8", "replace").decode() for text in texts]).to(self.device)
-
-    def _pictures(self, batch: Sequence[Media]) -> Any:
-        import torch
-
-        size = cast(ImageInput, self.spec.image).size
-        for picture in batch:
-            if not isinstance(picture, np.ndarray) or picture.shape != (size, size, 3) or picture.dtype != np.uint8:
-                raise EncoderError(f"{self.spec.name} takes pictures as uint8 ({size}, {size}, 3)")
-        pixels = torch.from_numpy(np.stack(cast(Sequence[Any], batch))).to(self.device).permute(0, 3, 1, 2)
-        return pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
+    def features(self, batch: Sequence[Media], modality: Modality) -> Any:
+        if modality is Modality.TEXT:
+            tokens = self.tokenizer([plain(text) for text in cast(Sequence[str], batch)])
+            return self.model.encode_text(tokens.to(self.device))
+        pixels = to_pixels(batch, self.device)
+        return self.model.encode_image(pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype))
 
 
 def _image_input(name: str, cfg: dict[str, Any]) -> ImageInput:
     size = cfg["size"]
     height, width = (size, size) if isinstance(size, int) else size
-    if height != width:
-        raise UsageError(f"{name} takes pictures of {width}x{height}: only square ones can be prepared")
+    need_square(name, height, width)
     fit = _FITS.get(cfg["resize_mode"])
     if fit is None:
         raise UsageError(f"{name}: resize_mode {cfg['resize_mode']!r} is none of {', '.join(_FITS)}")
@@ -128,8 +127,7 @@ def _image_input(name: str, cfg: dict[str, Any]) -> ImageInput:
 
 def _sha256(source: Source) -> str:
     try:
-        with open(source.weights, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return known.sha256(source.weights)
     except OSError as error:
         raise MissingModel(
             f"{source.name}: {source.weights} can't be read ({error.strerror}): {source.remedy}"
@@ -156,7 +154,7 @@ def _build(source: Source, precision: Precision) -> tuple[Any, Any, dict[str, An
         )
         return model, open_clip.get_tokenizer(source.config), {**config, "force_quick_gelu": quick_gelu}
     except Exception as error:  # third-party code on a user's configuration: anything may come
-        raise MissingModel(f"{source.name} can't be built ({_line(error)}): {source.remedy}") from error
+        raise MissingModel(f"{source.name} can't be built ({line(error)}): {source.remedy}") from error
 
 
 def _load_weights(source: Source, model: Any) -> None:
@@ -166,30 +164,15 @@ def _load_weights(source: Source, model: Any) -> None:
         with warnings.catch_warnings():
             # torch warns about formats that it then refuses, which is said once, below.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.|open_clip\.")
-            open_clip.load_checkpoint(model, source.weights, strict=True, weights_only=True)
+            open_clip.load_checkpoint(model, source.weights, strict=True, weights_only=not allows_pickle())
     except Exception as error:  # each format fails in its own way, down to StopIteration for an empty one
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
-            problem = "needs pickle, which could run any code: convert it to safetensors"
+            problem = (
+                "needs pickle, which could run any code: convert it to safetensors (or MMSEARCH_ALLOW_PICKLE=1)"
+            )
         else:
-            problem = f"is damaged, or not of this architecture ({_line(error)}): copy or fetch it again"
+            problem = f"is damaged, or not of this architecture ({line(error)}): copy or fetch it again"
         raise MissingModel(f"{source.name}: {source.weights} {problem}") from error
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """What open_clip, timm and transformers would look up online comes from the cache, or fails at once."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmsearch.encoders.known import files_below
 from mmsearch.errors import MissingModel, UsageError
 
 _CONFIG = "open_clip_config.json"
+_TOKENIZER = "tokenizer_config.json"
 _HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
@@ -23,6 +25,29 @@ class Source:
     remedy: str = "check the path"
     tag: dict[str, Any] = field(default_factory=dict)
     """What open_clip knows about a pretrained tag: its preprocessing and its activation."""
+
+
+def absolute(name: str) -> str:
+    """The name with any path in it absolute, so that it means the same from every folder."""
+    rest = name.removeprefix("open_clip:")
+    kind, _, where = rest.partition(":")
+    if kind == "local-dir":
+        return f"open_clip:local-dir:{os.path.abspath(os.path.expanduser(where))}"
+    architecture, _, pretrained = rest.partition("/")
+    path = os.path.abspath(os.path.expanduser(pretrained))
+    if kind != "hf-hub" and pretrained and os.path.isfile(path):
+        return f"open_clip:{architecture}/{path}"
+    return name
+
+
+def files(source: Source, config: dict[str, Any]) -> list[str]:
+    """All files and folders that, changed, may change what the model is."""
+    text = config.get("text_cfg") or {}
+    named = {text.get("hf_model_name"), text.get("hf_tokenizer_name")} - {None, ""}
+    folders = [repo if os.path.isdir(repo) else os.path.dirname(_cached(repo, _TOKENIZER) or "") for repo in named]
+    if source.config.startswith(("local-dir:", "hf-hub:")):
+        folders.append(os.path.dirname(source.weights))
+    return [source.weights, *(file for folder in folders if folder for file in files_below(folder))]
 
 
 def find(name: str) -> Source:

@@ -63,6 +63,7 @@ def available() -> list[Description]:
     described = [
         ("mini", runtime, "non-commercial research", "photos and words, small, offline, inside the package"),
         ("open_clip:NAME/PRETRAINED", clip, "the model's own", "any model of open_clip"),
+        ("open_clip:hf-hub:OWNER/REPO", clip, "the model's own", "a model of open_clip in the Hugging Face cache"),
         ("open_clip:local-dir:PATH", clip, "the model's own", "a model of open_clip in a folder"),
         ("fake:DIM", "", "Apache-2.0", "knows colours only: for tests"),
     ]

@@ -1,0 +1,63 @@
+"""An encoder whose spec is known before its model is loaded: what needs no vectors never pays for the model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from mmsearch.errors import EncoderError, MissingModel
+from mmsearch.types import Encoder, EncoderSpec, FloatArray, Media, Modality
+
+Tower: TypeAlias = Callable[[Sequence[Media]], FloatArray]
+"""Inputs of one modality to unit rows float32 ``(n, dim)``."""
+
+
+class LazyEncoder:
+    """``encode`` asks a ready tower of the modality if there is one, else the model, which it loads once."""
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        load: Callable[[], Encoder],
+        device: str = "cpu",
+        towers: Mapping[Modality, Callable[[], Tower]] | None = None,
+    ) -> None:
+        self.spec = spec
+        self._load, self._device, self._makers = load, device, dict(towers or {})
+        self._model: Encoder | None = None
+        self._towers: dict[Modality, Tower] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        """Where the model runs; what was asked for until it is loaded."""
+        return str(getattr(self._model, "device", self._device))
+
+    def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
+        """Unit rows float32 ``(len(batch), dim)``; raises ``EncoderError`` for a modality it lacks."""
+        if modality not in self.spec.modalities:
+            raise EncoderError(f"{self.spec.name} can't encode {modality}")
+        if not len(batch):
+            return np.empty((0, self.spec.dim), np.float32)
+        if modality in self._makers:
+            return self._tower(modality)(batch)
+        return self.model().encode(batch, modality)
+
+    def model(self) -> Encoder:
+        """The whole model. Raises ``MissingModel`` if it is no longer the one that the spec describes."""
+        with self._lock:
+            if self._model is None:
+                model = self._load()
+                if model.spec.space != self.spec.space:
+                    raise MissingModel(f"{self.spec.name} has changed on the disk: run `mmsearch index` again")
+                self._model = model
+            return self._model
+
+    def _tower(self, modality: Modality) -> Tower:
+        with self._lock:
+            if modality not in self._towers:
+                self._towers[modality] = self._makers[modality]()
+            return self._towers[modality]
