@@ -70,6 +70,8 @@ class EncoderSpec:
     image: ImageInput | None = None
     audio_rate: int | None = None
     """Sample rate in hertz of the mono audio that the encoder takes."""
+    audio_window: float = 10.0
+    """Seconds of sound in one segment: about what the encoder was trained on."""
 
 
 @runtime_checkable
@@ -185,6 +187,14 @@ class Span:
     start: float
     end: float
     unit: Literal["s", "char"]
+
+
+class Detail(NamedTuple):
+    """What a segment says of itself: its kind where that is not its item's, a chunk's text, a document's page from 1."""
+
+    modality: Modality | None = None
+    text: str | None = None
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

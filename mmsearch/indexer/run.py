@@ -58,7 +58,6 @@ def index_paths(
 
 
 def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None, device: str) -> None:
-    catalog.update_text()
     active = catalog.reader.active_space()
     if active is not None and active.id != space.id:
         pending = catalog.pending(space.id)

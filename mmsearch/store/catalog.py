@@ -13,14 +13,16 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy.exc import DatabaseError
 
 from mmsearch.errors import StorageFull
 from mmsearch.store import layout, rows, schema
 from mmsearch.store.engine import connect, errors_named
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
-from mmsearch.store.reader import Artifact, Reader, Space
+from mmsearch.store.reader import HOLDS, Artifact, Reader, Space
 from mmsearch.store.rows import Record, Write
+from mmsearch.store.words import TABLES, TOKENIZER
 from mmsearch.types import EncoderSpec, FileStat, State
 
 __all__ = ["BELOW", "Catalog", "Known", "Record", "Write", "below"]
@@ -189,6 +191,7 @@ class Catalog:
             segments = rows.insert_segments(connection, zip(items, inserted, strict=True))
             segments += [rows.segments_of(connection, r) for r in filled]
             rows.insert_embeddings(connection, space_id, zip(segments, inserted + filled, strict=True))
+            rows.note_held(connection, space_id, inserted + filled)
             rows.touch(connection, touched)
 
     def mark_gone(self, item_ids: Sequence[int]) -> None:
@@ -221,10 +224,25 @@ class Catalog:
 
     # -- upkeep -------------------------------------------------------------------------------------------------
 
-    def update_text(self) -> None:
-        """Let the full-text index take in the items that it lacks (derived data: in bulk, not row by row)."""
+    def rebuild_words(self) -> None:
+        """Make the full-text tables again from the rows."""
         with self.transaction() as connection:
-            connection.execute(text(_UPDATE_TEXT))
+            for table, columns, rows_of in TABLES:
+                connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
+                connection.execute(
+                    text(f"CREATE VIRTUAL TABLE {table} USING fts5 ({columns}, tokenize = '{TOKENIZER}')")
+                )
+                connection.execute(text(f"INSERT INTO {table} (rowid, {columns}) {rows_of}"))
+
+    def words_are_sound(self) -> bool:
+        """Whether the full-text tables' own structure is whole; only a writer can ask FTS5 that."""
+        with self.transaction() as connection:
+            try:
+                for table, *_ in TABLES:
+                    connection.execute(text(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')"))
+            except DatabaseError:
+                return False
+        return True
 
     def drop_vectors(self, space_id: int, segment_ids: Sequence[int]) -> None:
         """Forget these vectors; the next `index` finds their files without any and encodes them again.
@@ -242,6 +260,7 @@ class Catalog:
         with self.transaction() as connection:
             for table in (schema.embedding, schema.artifact, schema.run):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
+            connection.execute(delete(schema.setting).where(schema.setting.c.key == f"{HOLDS}{space_id}"))
             connection.execute(delete(schema.space).where(schema.space.c.id == space_id))
 
     def reindex(self) -> None:
@@ -284,10 +303,6 @@ _PENDING = f"SELECT count(*) FROM item i WHERE i.state IN ('ok', 'partial') AND 
 BELOW = "root_id = :root AND (:start = x'' OR path = :start OR path >= :low AND path < :high)"
 """An SQL condition on ``item``: at or below a place in a root; `below` makes its values."""
 _UNLISTED = f"SELECT id, path FROM item WHERE {BELOW} AND gone IS NULL AND path NOT IN (SELECT path FROM temp.seen)"
-_UPDATE_TEXT = """
-INSERT INTO item_text (rowid, name, text) SELECT id, CAST(path AS TEXT), '' FROM item
-WHERE id > (SELECT coalesce(max(rowid), 0) FROM item_text)
-"""
 _COUNT_GONE = f"SELECT count(*) FROM item WHERE {BELOW} AND gone IS NOT NULL"
 
 

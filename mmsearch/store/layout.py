@@ -17,7 +17,7 @@ from mmsearch.store.lock import WriterLock
 
 CATALOG = "catalog.sqlite"
 ARTIFACTS = "artifacts"
-FORMAT = 1
+FORMAT = 2
 """The catalog format that this version writes: the number of the newest migration."""
 
 

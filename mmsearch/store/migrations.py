@@ -18,7 +18,13 @@ def m001_first(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first,)
+def m002_words(connection: Connection) -> None:
+    """Captions, chunks of text, segments of another kind than their item's, and the words of all of them."""
+    for statement in _WORDS.split(";\n\n"):
+        connection.execute(text(statement))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words)
 
 
 def migrate(engine: Engine) -> None:
@@ -72,3 +78,42 @@ CREATE TABLE run (
   space_id INTEGER NOT NULL REFERENCES space(id), device TEXT NOT NULL, counts TEXT NOT NULL);
 CREATE VIRTUAL TABLE item_text USING fts5 (name, text);
 CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END"""
+
+# `words` is a function of the connection that writes (`engine`): triggers keep the words equal with the rows.
+_WORDS = """\
+ALTER TABLE item ADD COLUMN caption TEXT;
+
+ALTER TABLE segment ADD COLUMN modality TEXT;
+
+ALTER TABLE segment ADD COLUMN text TEXT;
+
+ALTER TABLE segment ADD COLUMN page INTEGER;
+
+DROP TRIGGER item_text_delete;
+
+DROP TABLE item_text;
+
+CREATE VIRTUAL TABLE item_text USING fts5 (name, caption, facts, tokenize = 'unicode61 remove_diacritics 2');
+
+CREATE VIRTUAL TABLE segment_text USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2');
+
+INSERT INTO item_text (rowid, name, caption, facts) SELECT id, words(path), NULL, words(camera, taken) FROM item;
+
+CREATE TRIGGER item_text_insert AFTER INSERT ON item BEGIN
+  INSERT INTO item_text (rowid, name, caption, facts)
+  VALUES (new.id, words(new.path), words(new.caption), words(new.camera, new.taken)); END;
+
+CREATE TRIGGER item_text_update AFTER UPDATE OF path, caption, camera, taken ON item BEGIN
+  UPDATE item_text SET name = words(new.path), caption = words(new.caption), facts = words(new.camera, new.taken)
+  WHERE rowid = new.id; END;
+
+CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END;
+
+CREATE TRIGGER segment_text_insert AFTER INSERT ON segment WHEN new.text IS NOT NULL BEGIN
+  INSERT INTO segment_text (rowid, text) VALUES (new.id, words(new.text)); END;
+
+CREATE TRIGGER segment_text_delete AFTER DELETE ON segment WHEN old.text IS NOT NULL BEGIN
+  DELETE FROM segment_text WHERE rowid = old.id; END;
+
+INSERT INTO setting (key, value) SELECT 'holds:' || e.space_id, group_concat(DISTINCT i.modality)
+FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id GROUP BY e.space_id"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import join
@@ -19,7 +19,11 @@ import numpy as np
 
 from mmsearch.errors import Damaged, EncoderError, Locked, MMSearchError, NoLibrary, StorageFull
 from mmsearch.store.layout import CATALOG, refuse_newer, require_library
-from mmsearch.types import Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
+from mmsearch.store.words import all_of
+from mmsearch.types import Detail, Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
+
+HOLDS = "holds:"
+"""Before a space's id: the setting that lists the kinds of media it has vectors of."""
 
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
@@ -64,6 +68,10 @@ class Found:
     path: bytes
     modality: Modality
     span: Span | None
+    text: str | None
+    page: int | None
+    taken: str | None
+    added: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class Donation:
     facts: MediaFacts
     spans: tuple[Span | None, ...]
     vectors: FloatArray
+    details: tuple[Detail, ...] = ()
 
 
 class Reader:
@@ -104,9 +113,16 @@ class Reader:
         refuse_newer(self._one("PRAGMA user_version"))
         if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
             raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
+        if self._one("PRAGMA user_version") == 1:
+            for statement in _SEEN_FROM_FORMAT_2:
+                self._db.execute(statement)
 
     def close(self) -> None:
         self._db.close()
+
+    def define(self, name: str, function: Callable[..., Any]) -> None:
+        """Let statements call a deterministic function."""
+        self._db.create_function(name, -1, function, deterministic=True)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -182,14 +198,15 @@ class Reader:
         for start in range(0, len(segment_ids), 1000):
             chunk = [int(i) for i in segment_ids[start : start + 1000]]
             for row in self._db.execute(
-                "SELECT s.id, i.id, r.path, i.path, i.modality, s.start, s.end, s.unit FROM segment s "
+                "SELECT s.id, i.id, r.path, i.path, coalesce(s.modality, i.modality), s.start, s.end, s.unit, "
+                "s.text, s.page, i.taken, i.added FROM segment s "
                 "JOIN item i ON i.id = s.item_id JOIN root r ON r.id = i.root_id "
                 f"WHERE i.gone IS NULL AND s.id IN ({_marks(chunk)})",
                 chunk,
             ):
-                segment_id, item_id, root, path, modality, start_at, end_at, unit = row
+                segment_id, item_id, root, path, modality, start_at, end_at, unit, *more = row
                 span = None if unit is None else Span(start_at, end_at, unit)
-                found[segment_id] = Found(segment_id, item_id, join(root, path), Modality(modality), span)
+                found[segment_id] = Found(segment_id, item_id, join(root, path), Modality(modality), span, *more)
         return found
 
     def segments_within(self, path: bytes | None, modalities: Sequence[str] | None) -> IdArray:
@@ -198,7 +215,7 @@ class Reader:
         if path is not None:
             where.append(f"({self._below(path, values)})")
         if modalities is not None:
-            where.append(f"i.modality IN ({_marks(modalities)})")
+            where.append(f"coalesce(s.modality, i.modality) IN ({_marks(modalities)})")
             values += modalities
         rows = self._db.execute(
             f"SELECT s.id FROM segment s JOIN item i ON i.id = s.item_id WHERE {' AND '.join(where)} ORDER BY s.id",
@@ -234,7 +251,8 @@ class Reader:
         facts = ", ".join(MediaFacts.__slots__)
         row = self._db.execute(f"SELECT state, reason, modality, {facts} FROM item WHERE id = ?", (item_id,)).fetchone()
         rows = self._db.execute(
-            "SELECT s.start, s.end, s.unit, e.vector, e.crc32 FROM segment s JOIN embedding e ON e.segment_id = s.id "
+            "SELECT s.start, s.end, s.unit, e.vector, e.crc32, s.modality, s.text, s.page "
+            "FROM segment s JOIN embedding e ON e.segment_id = s.id "
             "WHERE s.item_id = ? AND e.space_id = ? ORDER BY s.id",
             (item_id, space.id),
         ).fetchall()
@@ -247,6 +265,7 @@ class Reader:
             _facts(row[3:]),
             tuple(None if unit is None else Span(start, end, unit) for start, end, unit, *_ in rows),
             decode_vectors([row[3] for row in rows], space.dim),
+            tuple(_detail(*row[5:]) for row in rows),
         )
 
     def items(self, below: bytes | None = None, named: str | None = None, state: str | None = None) -> list[Item]:
@@ -255,8 +274,8 @@ class Reader:
         if below is not None:
             where.append(f"({self._below(below, values)})")
         if named is not None:
-            where.append("i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?)")
-            values.append(" ".join('"' + word.replace('"', '""') + '"' for word in named.split()))
+            where.append("i.id IN (SELECT rowid FROM item_text WHERE name MATCH ?)")
+            values.append(all_of(named.split()))
         if state is not None:
             where.append(f"{_STATE} = ?")
             values.append(state)
@@ -334,9 +353,20 @@ class _Cursor(sqlite3.Cursor):
         return iter(self.fetchall())
 
 
+def _detail(modality: str | None, text: str | None, page: int | None) -> Detail:
+    return Detail(None if modality is None else Modality(modality), text, page)
+
+
 def _facts(values: Sequence[Any]) -> MediaFacts:
     return MediaFacts(**dict(zip(MediaFacts.__slots__, values, strict=True)))
 
+
+# A reader cannot migrate, and a library on a write-protected disk need not be: these names hide the older tables.
+_SEEN_FROM_FORMAT_2 = (
+    "CREATE TEMP VIEW item AS SELECT *, NULL AS caption FROM main.item",
+    "CREATE TEMP VIEW segment AS SELECT *, NULL AS modality, NULL AS text, NULL AS page FROM main.segment",
+    "CREATE VIRTUAL TABLE temp.segment_text USING fts5 (text)",
+)
 
 _STATE = "CASE WHEN i.gone IS NULL THEN i.state ELSE 'missing' END"
 

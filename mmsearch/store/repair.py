@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from mmsearch.errors import Damaged
 from mmsearch.store import artifacts
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.check import bad_vectors
+from mmsearch.store.check import bad_vectors, wrong_words
 from mmsearch.store.layout import ARTIFACTS, CATALOG, require_library
 from mmsearch.store.reader import Reader
 
@@ -36,11 +36,11 @@ def repair(folder: str, lock_timeout: float = 0.0, dry_run: bool = False) -> lis
 
 def _repair(catalog: Catalog, dry_run: bool) -> Iterator[str]:
     yield from _mend_catalog(catalog, dry_run)
+    yield from _mend_words(catalog, dry_run)
     yield from _choose_space(catalog, dry_run)
     yield from _drop_bad_vectors(catalog, dry_run)
     yield from _republish(catalog, dry_run)
     if not dry_run:
-        catalog.update_text()
         artifacts.drop_old(catalog)
 
 
@@ -56,6 +56,14 @@ def _mend_catalog(catalog: Catalog, dry_run: bool) -> Iterator[str]:
 
 def _sound(reader: Reader) -> bool:
     return reader.query("PRAGMA quick_check") == [("ok",)]
+
+
+def _mend_words(catalog: Catalog, dry_run: bool) -> Iterator[str]:
+    if not any(wrong_words(catalog.reader)) and catalog.words_are_sound():
+        return
+    yield "rebuilt the full-text tables" if not dry_run else "rebuild the full-text tables"
+    if not dry_run:
+        catalog.rebuild_words()
 
 
 def _choose_space(catalog: Catalog, dry_run: bool) -> Iterator[str]:

@@ -13,8 +13,8 @@ import numpy as np
 from sqlalchemy import Connection, Table, bindparam, delete, select, text, update
 
 from mmsearch.store import schema
-from mmsearch.store.reader import encode_vectors
-from mmsearch.types import FileStat, FloatArray, MediaFacts, Modality, Span, State
+from mmsearch.store.reader import HOLDS, encode_vectors
+from mmsearch.types import Detail, FileStat, FloatArray, MediaFacts, Modality, Span, State
 
 
 class Write(Enum):
@@ -38,7 +38,13 @@ class Record:
     modality: Modality | None = None
     facts: MediaFacts = field(default_factory=MediaFacts)
     spans: tuple[Span | None, ...] = ()
+    details: tuple[Detail, ...] = ()
+    """Of each span, in order; empty: nothing more is known of them."""
+    caption: str | None = None
     vectors: FloatArray | None = None
+
+    def segments(self) -> list[tuple[Span | None, Detail]]:
+        return list(zip(self.spans, self.details or (Detail(),) * len(self.spans), strict=True))
 
 
 def next_id(connection: Connection, table: str) -> int:
@@ -54,7 +60,11 @@ def _insert_rows(connection: Connection, table: Table, columns: Sequence[str], r
         connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", list(rows))
 
 
-_ITEM = ("id", "root_id", "added", *FileStat._fields, "sha256", "modality", "state", "reason", *MediaFacts.__slots__)
+_ITEM = (
+    *("id", "root_id", "added", *FileStat._fields, "sha256", "modality", "state", "reason", "caption"),
+    *MediaFacts.__slots__,
+)
+_SEGMENT = ("id", "item_id", "start", "end", "unit", *Detail._fields)
 _facts = attrgetter(*MediaFacts.__slots__)
 
 
@@ -62,7 +72,7 @@ def insert_items(connection: Connection, root_id: int, records: Sequence[Record]
     first, added = next_id(connection, "item"), now()
     ids = list(range(first, first + len(records)))
     rows = [
-        (item_id, root_id, added, *r.file, r.sha256, r.modality, r.state, r.reason, *_facts(r.facts))
+        (item_id, root_id, added, *r.file, r.sha256, r.modality, r.state, r.reason, r.caption, *_facts(r.facts))
         for item_id, r in zip(ids, records, strict=True)
     ]
     _insert_rows(connection, schema.item, _ITEM, rows)
@@ -75,11 +85,11 @@ def insert_segments(connection: Connection, items: Iterable[tuple[int, Record]])
     ids: list[list[int]] = []
     for item_id, record in items:
         ids.append(list(range(segment_id, segment_id + len(record.spans))))
-        for span in record.spans:
+        for span, detail in record.segments():
             place = (None, None, None) if span is None else (span.start, span.end, span.unit)
-            rows.append((segment_id, item_id, *place))
+            rows.append((segment_id, item_id, *place, *detail))
             segment_id += 1
-    _insert_rows(connection, schema.segment, ("id", "item_id", "start", "end", "unit"), rows)
+    _insert_rows(connection, schema.segment, _SEGMENT, rows)
     return ids
 
 
@@ -88,11 +98,18 @@ def segments_of(connection: Connection, record: Record) -> list[int]:
     assert record.item_id is not None
     table = schema.segment
     rows = connection.execute(select(table).where(table.c.item_id == record.item_id).order_by(table.c.id)).all()
-    known = {None if row.unit is None else Span(row.start, row.end, row.unit): int(row.id) for row in rows}
-    fresh = tuple(span for span in record.spans if span not in known)
-    made = insert_segments(connection, [(record.item_id, Record(file=record.file, state=record.state, spans=fresh))])
-    known.update(zip(fresh, made[0], strict=True))
-    return [known[span] for span in record.spans]
+    known = {(_span(row), row.modality): int(row.id) for row in rows}
+    wanted = [(span, detail.modality) for span, detail in record.segments()]
+    fresh = [pair for pair, key in zip(record.segments(), wanted, strict=True) if key not in known]
+    spans, details = zip(*fresh, strict=True) if fresh else ((), ())
+    lacking = Record(file=record.file, state=record.state, spans=spans, details=details)
+    made = insert_segments(connection, [(record.item_id, lacking)])
+    known.update(zip(((span, detail.modality) for span, detail in fresh), made[0], strict=True))
+    return [known[key] for key in wanted]
+
+
+def _span(row: Any) -> Span | None:
+    return None if row.unit is None else Span(row.start, row.end, row.unit)
 
 
 def insert_embeddings(connection: Connection, space_id: int, segments: Iterable[tuple[list[int], Record]]) -> None:
@@ -102,6 +119,18 @@ def insert_embeddings(connection: Connection, space_id: int, segments: Iterable[
         stored = encode_vectors(np.concatenate([vectors for _, vectors in pairs]))
         rows = [(space_id, segment_id, *vector) for segment_id, vector in zip(segment_ids, stored, strict=True)]
         _insert_rows(connection, schema.embedding, ("space_id", "segment_id", "vector", "crc32"), rows)
+
+
+def note_held(connection: Connection, space_id: int, records: Sequence[Record]) -> None:
+    """Note which kinds of media a space holds: a query asks other spaces for those that the chosen one lacks."""
+    kinds = {str(detail.modality or r.modality) for r in records for _, detail in r.segments()}
+    key = {"key": f"{HOLDS}{space_id}"}
+    held = connection.execute(text("SELECT value FROM setting WHERE key = :key"), key).scalar() or ""
+    if not kinds <= set(held.split(",")):
+        value = ",".join(sorted(kinds | set(filter(None, held.split(",")))))
+        connection.execute(
+            text("INSERT OR REPLACE INTO setting (key, value) VALUES (:key, :value)"), {**key, "value": value}
+        )
 
 
 def touch(connection: Connection, records: Sequence[Record]) -> None:

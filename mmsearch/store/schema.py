@@ -3,6 +3,9 @@
 Ids are AUTOINCREMENT and never reused: an artifact that is behind can name rows that are gone, never the
 wrong row. Paths are bytes. `embedding.seq` grows with every committed row, so "what came after the artifact" is
 a range of the primary key.
+
+Beside them stand two full-text tables, ``item_text`` (name, caption, facts) and ``segment_text`` (text), which triggers
+keep equal with the rows in the same transaction; `words` says what they hold.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ item = Table(
     Column("lat", Float),
     Column("lon", Float),
     Column("duration_s", Float),
+    Column("caption", Text),  # words that stand beside the media
 )
 
 segment = Table(
@@ -60,6 +64,9 @@ segment = Table(
     Column("start", Float),  # span in seconds or characters; null: the whole item
     Column("end", Float),
     Column("unit", Text),
+    Column("modality", Text),  # null: the item's; a video's sound track has segments of its own kind
+    Column("text", Text),  # of a chunk
+    Column("page", Integer),  # of a document, from 1
 )
 
 space = Table(

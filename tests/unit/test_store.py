@@ -15,7 +15,7 @@ from mmsearch.store.catalog import Catalog, Record, Write
 from mmsearch.store.check import check
 from mmsearch.store.migrations import MIGRATIONS
 from mmsearch.store.reader import Reader, is_below
-from mmsearch.types import EncoderSpec, FileStat, Modality, Span, State
+from mmsearch.types import Detail, EncoderSpec, FileStat, Modality, Span, State
 
 DIM = 16
 SPEC = EncoderSpec(name="test", space="space-1", dim=DIM, modalities=frozenset({Modality.IMAGE}), licence="none")
@@ -219,16 +219,21 @@ def test_gone_files_keep_their_vectors_and_rows_without_vectors_go(catalog):
 
 def test_spans_survive_the_store(catalog):
     spans = (Span(0.0, 5.0, "s"), Span(5.0, 7.5, "s"))
+    details = (Detail(), Detail(Modality.AUDIO, "spoken words", 3))
     root_id, space_id = fill(catalog, [])
-    catalog.write_batch(root_id, space_id, [record(b"a.ogg", vectors(2), spans=spans)])
+    catalog.write_batch(root_id, space_id, [record(b"a.mp4", vectors(2), spans=spans, details=details)])
     (block,) = catalog.reader.blocks(space_id, DIM)
-    found = catalog.reader.live(block.ids.tolist())
-    assert tuple(found[i].span for i in block.ids.tolist()) == spans
+    found = [catalog.reader.live(block.ids.tolist())[i] for i in block.ids.tolist()]
+    assert tuple(segment.span for segment in found) == spans
+    assert [segment.modality for segment in found] == [Modality.IMAGE, Modality.AUDIO]
+    assert (found[1].text, found[1].page) == ("spoken words", 3)
+    donation = catalog.reader.donation(found[0].item_id, catalog.reader.spaces()[0])
+    assert (donation.spans, donation.details) == (spans, details)
+    assert catalog.reader.setting(f"holds:{space_id}") == "audio,image"
 
 
 def test_names_are_found_by_their_words(catalog):
     fill(catalog, [record(b"Holiday/red_boat 7.jpg"), record(b"b\xff.jpg")])
-    catalog.update_text()
     assert [item.path for item in catalog.reader.items(named="boat 7")] == [b"/data/Holiday/red_boat 7.jpg"]
     assert [item.path for item in catalog.reader.items(named='a "quoted')] == []
 

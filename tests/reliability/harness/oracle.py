@@ -42,6 +42,8 @@ class Snapshot:
     rows: list[Row] = field(default_factory=list)
     dims: dict[int, int] = field(default_factory=dict)
     active: int | None = None
+    names: dict[int, str] = field(default_factory=dict)
+    """What the full-text table holds as the name of each item."""
 
     def by_path(self) -> dict[bytes, Row]:
         return {row.path: row for row in self.rows}
@@ -67,6 +69,9 @@ def snapshot(library: str) -> Snapshot:
         for item_id, space, segment, vector in db.execute(_VECTORS):
             items[item_id].vectors.setdefault(space, []).append((segment, vector))
         found.rows = list(items.values())
+        # Format 1 took names in at the end of a run.
+        if db.execute("PRAGMA user_version").fetchone()[0] >= 2:
+            found.names = dict(db.execute("SELECT rowid, name FROM item_text"))
         return found
     finally:
         db.close()
@@ -113,11 +118,16 @@ def _sha256(path: str) -> str | None:
 
 
 def content(found: Snapshot, world: World) -> list[Violation]:
-    """``duplicate``, ``half``, ``wrong``, ``stale``: what the catalog says of each file."""
+    """``duplicate``, ``half``, ``wrong``, ``stale``, ``words``: what the catalog says of each file."""
     seen: list[Violation] = []
+    unknown = found.names.keys() - {row.item_id for row in found.rows}
+    seen += [("words", f"the full-text table knows item {item_id}, which is not there") for item_id in unknown]
     paths = [row.path for row in found.rows]
     seen += [("duplicate", f"{path!r} has several rows") for path in {p for p in paths if paths.count(p) > 1}]
     for row in found.rows:
+        # Letters that NFKC or spacing change do not occur after the last dot.
+        if not found.names.get(row.item_id, "").endswith(os.fsdecode(row.path).rpartition(".")[2]):
+            seen.append(("words", f"{row.path!r} is {found.names.get(row.item_id)!r} in the full-text table"))
         if row.state != "ok":
             seen.append(("wrong", f"{row.path!r} is a whole picture, but {row.state}"))
         # What is gone may have had vectors in a former space only, and `gc` dropped that.

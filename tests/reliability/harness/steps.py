@@ -24,7 +24,7 @@ _write = os.write  # the log must not run through its own labels
 
 MUTATORS = (
     "set", "space", "start_run", "finish_run", "compare", "write_batch", "mark_gone", "next_generation",
-    "add_artifact", "drop_artifacts", "update_text", "drop_vectors", "drop_space", "activate",
+    "add_artifact", "drop_artifacts", "rebuild_words", "drop_vectors", "drop_space", "activate",
 )  # fmt: skip
 INSERTS = ("delete_items", "insert_items", "insert_segments", "insert_embeddings", "touch")
 SYSTEM = ("replace", "rename", "fsync", "write", "unlink", "mkdir")
