@@ -190,7 +190,7 @@ class Span:
 
 
 class Detail(NamedTuple):
-    """What a segment says of itself: its kind where that is not its item's, a chunk's text, a document's page from 1."""
+    """More of a segment: its kind where that is not its item's, a chunk's text, a document's page counted from 1."""
 
     modality: Modality | None = None
     text: str | None = None

@@ -32,7 +32,6 @@ these they this those to was we were what where which who with you your 的 了 
 """
 _TOO_COMMON = frozenset(_GRAMMAR.split())
 """Words that stand in every sentence and say nothing about which file is meant."""
-)
 
 
 def words(*fields: str | bytes | None) -> str | None:
