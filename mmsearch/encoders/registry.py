@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TypeAlias, cast
 
+from mmsearch.encoders import presets
 from mmsearch.errors import UsageError
 from mmsearch.types import Encoder
 
@@ -39,11 +40,12 @@ class Description:
 
 
 def load(name: str, device: str = "cpu") -> Encoder:
-    """The encoder of this name.
+    """The encoder of this name, which may be a preset's.
 
     Raises ``UsageError`` for an unknown family, naming the nearest; ``MissingExtra`` where its packages are not
     installed, ``MissingModel`` where its weights are not here.
     """
+    name = presets.resolve(name)
     family = name.partition(":")[0]
     if family in BUILTIN:
         module, attribute = BUILTIN[family].split(":")
