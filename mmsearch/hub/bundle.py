@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmsearch.errors import MissingModel, UsageError
-from mmsearch.hub import cache
+from mmsearch.hub import cache, source
 
 LIST = "mmsearch-model.json"
 
@@ -55,6 +56,8 @@ def read(folder: str) -> str:
     Raises ``MissingModel`` for a folder that is no bundle, or a file that is missing or wrong: then nothing changes.
     """
     model, packed = _read_list(folder)
+    if not all(re.fullmatch(r"[0-9a-f]{40}", file.commit) for file in packed):
+        raise MissingModel(f"{folder}/{LIST} names no commit: copy the bundle again")
     for file in packed:
         path = _path(folder, file.repo, file.name)
         if not cache.intact(path, file.blob) or _sha256(path) != file.sha256:
@@ -84,11 +87,8 @@ def _read_list(folder: str) -> tuple[str, list[Packed]]:
 
 
 def _path(folder: str, repo: str, name: str) -> str:
-    base = os.path.abspath(folder)
-    path = os.path.normpath(os.path.join(base, repo.replace("/", "--"), name))
-    if not path.startswith(base + os.sep):
-        raise MissingModel(f"{name!r} is no file name for a model")
-    return path
+    cache.require_name(repo, name)
+    return os.path.join(folder, source.repository(repo).replace("/", "--"), name)
 
 
 def _sha256(path: str) -> str:

@@ -60,6 +60,12 @@ def blob(repo: str, digest: str) -> str:
     return os.path.join(folder(repo), "blobs", digest)
 
 
+def require_name(repo: str, name: str) -> None:
+    """Raise ``MissingModel`` for a file name that leads out of its folder: it comes from a server or a stranger."""
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise MissingModel(f"{repo}: {name!r} is no file name for a model")
+
+
 def snapshot(repo: str) -> Snapshot | None:
     """What is here of a repository; None if nothing is ready for use."""
     base = folder(repo)
@@ -101,11 +107,9 @@ def intact(path: str, digest: str) -> bool:
 
 
 def link(repo: str, commit: str, name: str, digest: str) -> None:
-    """Give a checked blob its name in a snapshot. Raises ``MissingModel`` for a name that leads out of it."""
-    base = os.path.join(folder(repo), "snapshots", commit)
-    path = os.path.normpath(os.path.join(base, name))
-    if not re.fullmatch(r"[0-9a-f]{40}", commit) or not path.startswith(base + os.sep):
-        raise MissingModel(f"{repo}: {name!r} is no file name for a model")
+    """Give a checked blob its name in a snapshot."""
+    require_name(repo, name)
+    path = os.path.join(folder(repo), "snapshots", commit, name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     target = os.path.relpath(blob(repo, digest), os.path.dirname(path))
     # Beside it and renamed, so that a name never points nowhere.

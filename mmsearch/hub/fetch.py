@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -110,8 +111,11 @@ def _list(need: Need, allow_pickle: bool) -> Listing:
         if digest is None or sibling.size is None:
             raise MissingModel(f"{need.repo} does not say what {name} should be: it can't be checked")
         cache.blob(need.repo, digest)  # refuses what is no checksum
+        cache.require_name(need.repo, name)
         files.append(Remote(name, sibling.size, digest))
-    return Listing(need.repo, info.sha or "", _licence(info), tuple(files))
+    if not re.fullmatch(r"[0-9a-f]{40}", info.sha or ""):
+        raise MissingModel(f"{need.repo}: {info.sha!r} is no commit")
+    return Listing(need.repo, info.sha, _licence(info), tuple(files))
 
 
 def _licence(info: object) -> str:

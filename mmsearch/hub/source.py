@@ -44,7 +44,7 @@ def needs(model: str) -> list[Need]:
     if family in ("hf", "st"):
         if os.path.exists(os.path.expanduser(rest)):
             raise UsageError(f"{rest} is a folder on this machine: there is nothing to pull")
-        return [Need(_repository(rest), _TRANSFORMERS_STEMS, nested=family == "st")]
+        return [Need(repository(rest), _TRANSFORMERS_STEMS, nested=family == "st")]
     if family in registry.BUILTIN:
         raise UsageError(f"{family} has no files to pull: it is inside the package, or on this machine")
     raise UsageError(f"no model {model!r} to pull: did you mean {_nearest(model)}?")
@@ -53,7 +53,7 @@ def needs(model: str) -> list[Need]:
 def _of_open_clip(name: str, rest: str) -> list[Need]:
     kind, _, where = rest.partition(":")
     if kind == "hf-hub":
-        return [Need(_repository(where), _OPEN_CLIP_STEMS)]
+        return [Need(repository(where), _OPEN_CLIP_STEMS)]
     if kind == "local-dir":
         raise UsageError(f"{name} is a folder on this machine: there is nothing to pull")
     try:
@@ -71,14 +71,14 @@ def _of_open_clip(name: str, rest: str) -> list[Need]:
         raise UsageError(f"{name} is not on the Hugging Face Hub: fetch its checkpoint and give the path instead")
     stems = (os.path.splitext(file)[0],) if file else _OPEN_CLIP_STEMS
     tokenizer = tokenizer_of(open_clip.get_model_config(architecture), repo)
-    return [Need(_repository(repo), stems), *tokenizer]
+    return [Need(repository(repo), stems), *tokenizer]
 
 
 def tokenizer_of(config: dict[str, Any], repo: str) -> list[Need]:
     """The other repositories that an open_clip configuration reads its tokenizer and text configuration from."""
     text = config.get("text_cfg") or {}
     others = {str(text.get(key) or repo) for key in ("hf_tokenizer_name", "hf_model_name")} - {repo}
-    return [Need(_repository(other)) for other in sorted(others)]
+    return [Need(repository(other)) for other in sorted(others)]
 
 
 def tokenizer_in(text: str, repo: str) -> list[Need]:
@@ -112,6 +112,13 @@ def choose(need: Need, names: Iterable[str], allow_pickle: bool) -> list[str]:
     return small + weights
 
 
+def repository(text: str) -> str:
+    """A checked repository name; its parts become folder names."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text) or ".." in text or "--" in text:
+        raise UsageError(f"{text!r} is no repository of the Hugging Face Hub: OWNER/NAME")
+    return text
+
+
 def _weights(need: Need, names: list[str], endings: tuple[str, ...]) -> list[str]:
     """All files of the first stem that has any, whole or in numbered shards."""
     for stem in need.stems:
@@ -121,13 +128,6 @@ def _weights(need: Need, names: list[str], endings: tuple[str, ...]) -> list[str
             if found:
                 return found
     return []
-
-
-def _repository(text: str) -> str:
-    """A checked repository name; its parts become folder names."""
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text) or ".." in text or "--" in text:
-        raise UsageError(f"{text!r} is no repository of the Hugging Face Hub: OWNER/NAME")
-    return text
 
 
 def _nearest(name: str) -> str:

@@ -232,6 +232,7 @@ def test_a_server_can_not_write_elsewhere(mmsearch, hub, home, tmp_path, name):
     hub.repos["tiny/evil"] = {"model.safetensors": b"x" * 20_000, name.format(tmp_path=tmp_path): b"{}"}
     result = mmsearch("models", "pull", "st:tiny/evil", "--yes")
     assert result.returncode == 14 and "is no file name" in result.stderr
+    assert hub.downloads() == []
     assert not list(tmp_path.rglob("evil.json"))
 
 
