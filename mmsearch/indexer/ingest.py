@@ -1,7 +1,8 @@
 """The indexing loop: walk, compare, decode on threads, encode in batches, commit, sweep.
 
-Memory is bounded by constants, not by the corpus: files are listed in chunks, at most ``WINDOW`` of them are in
-flight, and their pixels are all that is held. Decoding runs on threads while a batch is encoded.
+Memory is bounded by constants, neither by the corpus nor by the length of a film: files are listed in chunks, at most
+``WINDOW`` of them are in flight, and the next few pieces of each are all that is held. Decoding runs on threads while
+a batch is encoded.
 """
 
 from __future__ import annotations
@@ -9,22 +10,24 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import TypeVar
 
-from mmsearch.errors import MediaError, Rejected
+from mmsearch.errors import MediaError
 from mmsearch.indexer.encode import encode_each
-from mmsearch.indexer.prepare import Prepared, Preparer, encoded
+from mmsearch.indexer.flow import flow
+from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
 from mmsearch.indexer.scan import walk
 from mmsearch.indexer.summary import Summary
+from mmsearch.media.decode import pieces
+from mmsearch.media.pieces import Piece
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
 from mmsearch.store.roots import Scope
-from mmsearch.types import Encoder, Failure, FileStat, FloatArray, Modality, State
+from mmsearch.types import Encoder, Failure, FileStat, FloatArray, State
 
 LISTED = 2000
 """Files compared with the catalog at a time."""
@@ -33,7 +36,9 @@ BATCH = 32
 """Pieces encoded at a time."""
 
 WINDOW = 2 * BATCH
-"""Files being read and decoded ahead of the encoder: 64 pictures of 224 x 224 are 10 MB."""
+"""Files being read and decoded ahead of the encoder: 64 pictures of 224 x 224 are 10 MB, 64 sounds of 20 s 80 MB."""
+
+T = TypeVar("T")
 
 COMMIT_ROWS, COMMIT_S = 1024, 1.0
 """A commit costs two disk syncs; a kill costs what was not committed."""
@@ -141,64 +146,71 @@ class Ingest:
     # -- doing it -------------------------------------------------------------------------------------------------
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
-        preparer = Preparer(self.catalog.folder, scope.root, self.space, self.encoder.spec, self.options.follow_links)
+        spec, options = self.encoder.spec, self.options
+        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, pieces, options.follow_links)
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
-            with ThreadPoolExecutor(self.options.workers, "decode") as pool:
-                for batch in _batches(self._prepared(pool, preparer, work)):
-                    ready += self._records(scope, batch)
-                    if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
-                        self._commit(scope, ready)
-                        ready, committed = [], time.monotonic()
+            for some in self._encoded(flow(preparer, self._until_stopped(work), options.workers, WINDOW)):
+                ready += self._records(scope, some)
+                if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
+                    self._commit(scope, ready)
+                    ready, committed = [], time.monotonic()
             self._commit(scope, ready)
         finally:
             preparer.close()
 
-    def _prepared(self, pool: ThreadPoolExecutor, preparer: Preparer, work: Iterable[Known]) -> Iterator[Prepared]:
-        """Prepare files on threads, a window ahead, in the order in which they were listed."""
-        window: deque[Future[Prepared]] = deque()
-        try:
-            for known in work:
-                if self._stop.is_set():
-                    break
-                window.append(pool.submit(preparer, known))
-                if len(window) >= WINDOW:
-                    yield window.popleft().result()
-            while window and not self._stop.is_set():
-                yield window.popleft().result()
-        finally:
-            for future in window:
-                future.cancel()
+    def _until_stopped(self, work: Iterable[T]) -> Iterator[T]:
+        for one in work:
+            if self._stop.is_set():
+                return
+            yield one
 
-    def _records(self, scope: Scope, batch: Sequence[Prepared]) -> list[tuple[Prepared, Record]]:
-        """Encode what was decoded; a file that has gone since it was listed is counted and leaves no record."""
-        results = iter(self._encode(batch))
+    def _encoded(self, prepared: Iterator[Prepared]) -> Iterator[list[_File]]:
+        """Encode pieces ``BATCH`` at a time, whatever file they come from; gives files when they are done."""
+        files: list[_File] = []
+        batch: list[tuple[_File, Piece]] = []
+        for one in self._until_stopped(prepared):
+            files.append(_File(one))
+            for piece in self._until_stopped(files[-1]):
+                batch.append((files[-1], piece))
+                if len(batch) >= BATCH:
+                    self._encode(batch)
+                    batch = []
+                    yield files[:-1]
+                    del files[:-1]
+            if not batch or len(files) >= COMMIT_ROWS:
+                self._encode(batch)
+                yield files
+                files, batch = [], []
+        self._encode(batch)
+        yield files
+
+    def _encode(self, batch: Sequence[tuple[_File, Piece]]) -> None:
+        """Give every file the results of its pieces, in order."""
+        results: dict[int, FloatArray | MediaError] = {}
+        for modality in {piece.modality for _, piece in batch}:
+            places = [place for place, (_, piece) in enumerate(batch) if piece.modality is modality]
+            vectors = encode_each(self.encoder, [batch[place][1].content for place in places], modality)
+            results.update(zip(places, vectors, strict=True))
+        for place, (file, _) in enumerate(batch):
+            file.results.append(results[place])
+
+    def _records(self, scope: Scope, files: Sequence[_File]) -> list[tuple[Prepared, Record]]:
+        """How files ended; one that has gone since it was listed is counted, and one that was broken off is left."""
         records = []
-        for prepared in batch:
-            if prepared.decoded is not None:
-                own = [next(results) for _ in prepared.decoded.pieces]
-                records.append((prepared, encoded(prepared, own)))
-            elif prepared.record is not None:
-                records.append((prepared, prepared.record))
-            elif prepared.known.item_id is not None:
-                self.catalog.mark_gone([prepared.known.item_id])  # the sweep counts it
+        for file in files:
+            prepared, known = file.prepared, file.prepared.known
+            record = file.record()
+            if record is not None:
+                records.append((prepared, record))
+            elif prepared.flow is not None:
+                continue
+            elif known.item_id is not None:
+                self.catalog.mark_gone([known.item_id])  # the sweep counts it
             else:
-                self.summary.add(os.path.join(scope.root, prepared.known.file.path), State.MISSING, None)
+                self.summary.add(os.path.join(scope.root, known.file.path), State.MISSING, None)
         return records
-
-    def _encode(self, batch: Sequence[Prepared]) -> list[FloatArray | MediaError]:
-        """The results for all pieces of a batch of files, in order."""
-        pieces = [(p.decoded.modality, piece.content) for p in batch if p.decoded for piece in p.decoded.pieces]
-        results: list[FloatArray | MediaError] = [Rejected("")] * len(pieces)
-        for modality in Modality:
-            places = [i for i, (kind, _) in enumerate(pieces) if kind is modality]
-            for start in range(0, len(places), BATCH):
-                some = places[start : start + BATCH]
-                vectors = encode_each(self.encoder, [pieces[i][1] for i in some], modality)
-                for place, result in zip(some, vectors, strict=True):
-                    results[place] = result
-        return results
 
     def _commit(self, scope: Scope, ready: Sequence[tuple[Prepared, Record]]) -> None:
         """Write a batch of records; nothing is counted before it is committed."""
@@ -237,18 +249,32 @@ class Ingest:
             self.summary.missing += len(gone) + self.catalog.count_gone(scope.root_id, scope.start)
 
 
-def _batches(prepared: Iterable[Prepared]) -> Iterator[list[Prepared]]:
-    """Group files so that each group has about ``BATCH`` pieces to encode, or ``COMMIT_ROWS`` files."""
-    group: list[Prepared] = []
-    pieces = 0
-    for one in prepared:
-        group.append(one)
-        pieces += len(one.decoded.pieces) if one.decoded else 0
-        if pieces >= BATCH or len(group) >= COMMIT_ROWS:
-            yield group
-            group, pieces = [], 0
-    if group:
-        yield group
+@dataclass(slots=True, eq=False)
+class _File:
+    """A file and what became of its pieces so far."""
+
+    prepared: Prepared
+    pieces: list[Piece] = field(default_factory=list)
+    results: list[FloatArray | MediaError] = field(default_factory=list)
+    failure: MediaError | None = None
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Its pieces; kept are only their places."""
+        try:
+            for piece in self.prepared.flow or ():
+                self.pieces.append(replace(piece, content=""))
+                yield piece
+        except MediaError as error:
+            self.failure = error
+
+    def record(self) -> Record | None:
+        """None: it is gone, or the run was stopped before its end."""
+        prepared, flow = self.prepared, self.prepared.flow
+        if self.failure is not None:
+            return failed(prepared.known, prepared.known.file, self.failure)
+        if flow is not None and flow.ending is not None:
+            return encoded(prepared, flow.ending, self.pieces, self.results)
+        return prepared.record
 
 
 def _is_offline(catalog: Catalog, scope: Scope) -> bool:

@@ -1,32 +1,42 @@
-"""One file, in a worker thread: read, recognise, and decode if nothing like it was encoded before."""
+"""One file, in a worker thread: read, recognise, and decode if nothing like it was encoded before.
+
+What comes of it is a `Record` for the catalog.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from mmsearch.errors import MediaError, Rejected, Transient, Unsupported
-from mmsearch.media.decode import Decoded, decode
+from mmsearch.errors import MediaError, Transient, Unsupported
 from mmsearch.media.files import Source, read
+from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.store.catalog import Known, Record, Write
 from mmsearch.store.reader import Reader, Space
 from mmsearch.types import EncoderSpec, FileStat, FloatArray, State
 
+if TYPE_CHECKING:
+    from mmsearch.indexer.flow import Flow
+
+Decode: TypeAlias = Callable[[Source, EncoderSpec], Pieces]
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A file on its way: either ``decoded``, to be encoded, or with a ``record`` that needs no encoder.
+    """A file on its way: either with ``pieces`` to be encoded, which ``flow`` in, or with a ``record`` already.
 
-    ``record`` None and ``decoded`` None: the file is gone.
+    None of them: the file is gone. ``source`` has no bytes any more: a window of them would be 100s of MB.
     """
 
     known: Known
     source: Source | None = None
-    decoded: Decoded | None = None
+    pieces: Pieces | None = None
+    flow: Flow | None = None
     record: Record | None = None
     reused: bool = False
 
@@ -34,9 +44,11 @@ class Prepared:
 class Preparer:
     """Called from several threads at once; each has its own connection to the catalog."""
 
-    def __init__(self, folder: str, root: bytes, space: Space, spec: EncoderSpec, follow_links: bool) -> None:
+    def __init__(
+        self, folder: str, root: bytes, space: Space, spec: EncoderSpec, decode: Decode, follow_links: bool
+    ) -> None:
         self._folder, self._root, self._space, self._spec = folder, root, space, spec
-        self._follow_links = follow_links
+        self._decode, self._follow_links = decode, follow_links
         self._local = threading.local()
         self._readers: list[Reader] = []
 
@@ -46,20 +58,15 @@ class Preparer:
 
     def __call__(self, known: Known) -> Prepared:
         try:
-            source = read(os.path.join(self._root, known.file.path), follow_links=self._follow_links)
+            source = read(os.path.join(self._root, known.file.path), self._spec, follow_links=self._follow_links)
             return self._recognise(known, source)
         except FileNotFoundError:
             return Prepared(known)
-        except Transient as error:
-            return Prepared(known, record=_failed(known, known.file, State.TRANSIENT, str(error)))
-        except Unsupported as error:
-            return Prepared(known, record=_failed(known, known.file, State.SKIPPED, str(error)))
-        except Rejected as error:
-            return Prepared(known, record=_failed(known, known.file, State.REJECTED, str(error)))
+        except MediaError as error:
+            return Prepared(known, record=failed(known, known.file, error))
 
     def _recognise(self, known: Known, source: Source) -> Prepared:
         file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
-        # The source's bytes are dropped as soon as it is decoded: a window of them would be 100s of MB.
         identity = Source(b"", source.sha256, source.size, source.mtime_ns, source.inode)
         same = known.sha256 == source.sha256 and known.state in (State.OK, State.PARTIAL)
         if same and known.encoded:
@@ -68,7 +75,7 @@ class Preparer:
         donated = self._donated(known, file, source.sha256, same)
         if donated is not None:
             return Prepared(known, identity, record=donated, reused=True)
-        return Prepared(known, identity, decoded=decode(source, self._spec))
+        return Prepared(known, identity, self._decode(source, self._spec))
 
     def _donated(self, known: Known, file: FileStat, sha256: bytes, same: bool) -> Record | None:
         """A record with the vectors of a file with the same content, if there is one."""
@@ -88,6 +95,7 @@ class Preparer:
             modality=donor.modality,
             facts=donor.facts,
             spans=donor.spans,
+            details=donor.details,
             vectors=donor.vectors,
         )
 
@@ -99,31 +107,41 @@ class Preparer:
         return reader
 
 
-def _failed(known: Known, file: FileStat, state: State, reason: str) -> Record:
-    return Record(file=file, state=state, reason=reason, item_id=known.item_id)
+def failed(known: Known, file: FileStat, error: MediaError) -> Record:
+    """The record of a file that has no vectors, and why."""
+    match error:
+        case Transient():
+            state = State.TRANSIENT
+        case Unsupported():
+            state = State.SKIPPED
+        case _:
+            state = State.REJECTED
+    return Record(file=file, state=state, reason=str(error), item_id=known.item_id)
 
 
-def encoded(prepared: Prepared, results: Sequence[FloatArray | MediaError]) -> Record:
-    """The record of a decoded file whose pieces were encoded to ``results``."""
-    known, decoded, source = prepared.known, prepared.decoded, prepared.source
-    assert decoded is not None and source is not None
+def encoded(
+    prepared: Prepared, ending: Ending, pieces: Sequence[Piece], results: Sequence[FloatArray | MediaError]
+) -> Record:
+    """The record of a decoded file whose pieces (their content is not needed) were encoded to ``results``."""
+    known, source = prepared.known, prepared.source
+    assert source is not None
     file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
     vectors = []
     for result in results:
         if isinstance(result, MediaError):
-            state = State.TRANSIENT if isinstance(result, Transient) else State.REJECTED
-            return _failed(known, file, state, str(result))
+            return failed(known, file, result)
         vectors.append(result)
     same = known.sha256 == source.sha256 and known.state in (State.OK, State.PARTIAL)
     return Record(
         file=file,
-        state=State.PARTIAL if decoded.partial else State.OK,
-        reason=decoded.partial,
+        state=State.PARTIAL if ending.partial else State.OK,
+        reason=ending.partial,
         write=Write.FILL if same else Write.REPLACE,
         item_id=known.item_id,
         sha256=source.sha256,
-        modality=decoded.modality,
-        facts=decoded.facts,
-        spans=tuple(piece.span for piece in decoded.pieces),
+        modality=ending.modality,
+        facts=ending.facts,
+        spans=tuple(piece.span for piece in pieces),
+        details=tuple(piece.detail for piece in pieces),
         vectors=np.stack(vectors),
     )

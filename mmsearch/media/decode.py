@@ -1,26 +1,30 @@
-"""The one door from a file to what an encoder takes: indexing and asking both come through here."""
+"""The one door from a file to what an encoder takes: indexing and asking both come through here.
+
+A modality is one module with a function ``pieces(source, kind, spec)``, named in the table below.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 
-from mmsearch.errors import Unsupported
 from mmsearch.media.files import Source
+from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.sniff import require_indexable
-from mmsearch.types import EncoderSpec, Media, MediaFacts, Modality, Span
+from mmsearch.types import EncoderSpec, MediaFacts, Modality
 
+__all__ = ["Decoded", "Ending", "Piece", "Pieces", "decode", "pieces"]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """One segment's content, ready for the encoder, and where in the file it lies (None: it is all of it)."""
-
-    content: Media
-    span: Span | None = None
+_DECODERS = {
+    Modality.IMAGE: "mmsearch.media.image",
+    Modality.AUDIO: "mmsearch.media.audio",
+    Modality.VIDEO: "mmsearch.media.video",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A decoded file: at least one piece. ``partial`` says what is damaged, if anything."""
+    """A whole decoded file: at least one piece. ``partial`` says what is damaged, if anything."""
 
     modality: Modality
     facts: MediaFacts
@@ -28,16 +32,26 @@ class Decoded:
     partial: str | None = None
 
 
-def decode(source: Source, spec: EncoderSpec) -> Decoded:
-    """Turn a file's content into the segments that ``spec``'s encoder takes.
+def pieces(source: Source, spec: EncoderSpec) -> Pieces:
+    """Turn a file's content into the segments that ``spec``'s encoder takes, one after the other, at least one.
 
-    Raises nothing but ``MediaError``: ``Unsupported`` for content that is not indexed or that the encoder does not
-    take, ``Rejected`` for what is broken or over a limit, ``Transient`` for a passing failure.
+    Raises nothing but ``MediaError``, also in the midst of it: ``Unsupported`` for content that is not indexed, that
+    the encoder does not take, or whose decoder is not installed, ``Rejected`` for what is broken or over a limit,
+    ``Transient`` for a passing failure.
     """
-    kind = require_indexable(source.data, source.size)
-    if kind.modality not in spec.modalities or spec.image is None:
-        raise Unsupported(f"{spec.name} takes no {kind.modality} files")
-    from mmsearch.media.image import decode_image
+    kind = require_indexable(source.data, source.size, spec)
+    decoder = import_module(_DECODERS[kind.modality])
+    ending: Ending = yield from decoder.pieces(source, kind, spec)
+    return ending
 
-    picture = decode_image(source, spec.image)
-    return Decoded(kind.modality, picture.facts, (Piece(picture.pixels),), picture.partial)
+
+def decode(source: Source, spec: EncoderSpec) -> Decoded:
+    """All pieces of a file at once; raises what `pieces` raises. For files that are known to be short."""
+    found: list[Piece] = []
+    stream = pieces(source, spec)
+    while True:
+        try:
+            found.append(next(stream))
+        except StopIteration as stop:
+            ending: Ending = stop.value
+            return Decoded(ending.modality, ending.facts, tuple(found), ending.partial)

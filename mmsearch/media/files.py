@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from mmsearch.errors import Rejected, Transient, Unsupported
 from mmsearch.media.sniff import HEAD, require_indexable
+from mmsearch.types import EncoderSpec, Modality
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Larger files are rejected: a file is held in memory whole while it is decoded."""
+"""Larger pictures are rejected: they are held in memory whole. Sounds and videos are read as they are decoded."""
+
+STREAMED = frozenset({Modality.AUDIO, Modality.VIDEO})
+_CHUNK = 1024 * 1024
 
 ATTEMPTS = 3
 """A file that changes while it is read is read again twice, then left to the next run."""
@@ -20,51 +28,80 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file's content as it was at one moment: bytes, sha256 (32 bytes), size in bytes, mtime in ns, inode."""
+    """A file's content as it was at one moment: bytes, sha256 (32 bytes), size in bytes, mtime in ns, inode.
+
+    ``path`` None: ``data`` is all of it. Otherwise ``data`` is its head only, and `opened` reads the rest.
+    """
 
     data: bytes
     sha256: bytes
     size: int
     mtime_ns: int
     inode: int
+    path: bytes | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The content as a file, from its start. Raises ``Transient`` if it is no longer what was hashed."""
+        if self.path is None:
+            yield io.BytesIO(self.data)
+            return
+        with open(
+            self.path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        ) as file:
+            expected = self.size, self.mtime_ns, self.inode
+            if _identity(os.fstat(file.fileno())) != expected:
+                raise Transient("changed while it was read")
+            yield file
+            if _identity(os.fstat(file.fileno())) != expected:
+                raise Transient("changed while it was read")
 
 
-def read(path: bytes, *, follow_links: bool = False, limit: int = MAX_BYTES) -> Source:
-    """Read a regular file that holds something indexable. Of any other content only the head is read.
+def read(path: bytes, spec: EncoderSpec | None = None, *, follow_links: bool = False, limit: int = MAX_BYTES) -> Source:
+    """Read a regular file that holds something that ``spec``'s encoder takes. Of any other only the head is read.
 
     Raises ``FileNotFoundError`` for a file that is gone, ``Unsupported`` for content that is not indexed or a
     link that is not to be followed, ``Rejected`` for what is no regular file, is empty, or has more than ``limit``
-    bytes, and ``Transient`` for a file that keeps changing or that the system would not let us read.
+    bytes (a picture), and ``Transient`` for a file that keeps changing or that the system would not let us read.
     """
     try:
         for _ in range(ATTEMPTS):
-            if (source := _read_once(path, follow_links, limit)) is not None:
+            if (source := _read_once(path, spec, follow_links, limit)) is not None:
                 return source
     except OSError as error:
         raise _outcome(error) from error
     raise Transient("changed while it was read")
 
 
-def _read_once(path: bytes, follow_links: bool, limit: int) -> Source | None:
+def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit: int) -> Source | None:
     """None when the file changed under us."""
-    # O_NONBLOCK: opening a FIFO must not wait for a writer.
-    more = os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more)) as file:
+    more = 0 if follow_links else os.O_NOFOLLOW
+    with open(path, "rb", opener=lambda name, flags: _without_waiting(name, flags | more)) as file:
         before = os.fstat(file.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise Rejected("not a regular file")
         head = file.read(HEAD)
-        require_indexable(head, before.st_size)
-        if before.st_size > limit:
+        streamed = require_indexable(head, before.st_size, spec).modality in STREAMED
+        if before.st_size > limit and not streamed:
             raise Rejected(f"larger than {limit // (1024 * 1024)} MiB")
-        # One byte more than there should be, so that growth shows; never the endless tail of a growing file.
         file.seek(0)
-        data = file.read(before.st_size + 1)
-        digest = hashlib.sha256(data).digest()
+        digest, count, data = hashlib.sha256(), 0, []
+        # One byte more than there should be, so that growth shows; never the endless tail of a growing file.
+        while chunk := file.read(min(_CHUNK if streamed else limit + 1, before.st_size + 1 - count)):
+            digest.update(chunk)
+            count += len(chunk)
+            if not streamed:
+                data.append(chunk)
         after = os.fstat(file.fileno())
-    if len(data) != before.st_size or _identity(before) != _identity(after):
+    if count != before.st_size or _identity(before) != _identity(after):
         return None
-    return Source(data, digest, before.st_size, before.st_mtime_ns, before.st_ino)
+    content = head if streamed else b"".join(data)
+    identity = before.st_size, before.st_mtime_ns, before.st_ino
+    return Source(content, digest.digest(), *identity, path=path if streamed else None)
+
+
+def _without_waiting(name: str | bytes, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)  # opening a FIFO must not wait for a writer
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -11,10 +11,8 @@ Everything may run on several threads: Pillow releases the GIL, and none of its 
 
 from __future__ import annotations
 
-import errno
 import importlib
 import io
-import re
 import threading
 import warnings
 from contextlib import nullcontext
@@ -26,13 +24,15 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from mmsearch.errors import MediaError, MissingExtra, Rejected, Transient, Unsupported
+from mmsearch.errors import MediaError, Rejected, Transient, Unsupported
 from mmsearch.media import jpeg
 from mmsearch.media.exif import ExifFacts, read_exif
 from mmsearch.media.files import Source
 from mmsearch.media.fit import Box, fit, to_stored
-from mmsearch.media.sniff import require_indexable
-from mmsearch.types import FloatArray, ImageInput, MediaFacts, Pixels
+from mmsearch.media.outcome import CUT_OFF, outcome
+from mmsearch.media.pieces import Ending, Piece, Pieces
+from mmsearch.media.sniff import Kind, require_indexable
+from mmsearch.types import EncoderSpec, FloatArray, ImageInput, MediaFacts, Modality, Pixels
 
 MAX_PIXELS = 64_000_000
 """Pixels decoded for one picture. They cost 4 to 8 bytes each, up to 20 in WebP and floating-point TIFF."""
@@ -72,11 +72,6 @@ _TO_UPRIGHT = {
 
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-_TRANSIENT = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EIO})
-
-_CUT_OFF = re.compile(r"truncated|end of file", re.IGNORECASE)
-_ADDRESS = re.compile(r"\s*<[^>]* at 0x[0-9a-f]+>|\s*0x[0-9a-f]{6,}")
-
 _one_big_picture = threading.Lock()
 
 # Pillow warns about odd metadata; the outcome of a file is told by `Picture`, not on stderr.
@@ -92,19 +87,31 @@ class Picture:
     partial: str | None = None
 
 
+def pieces(source: Source, kind: Kind, spec: EncoderSpec) -> Pieces:
+    """The one piece of a picture file; see `mmsearch.media.decode.pieces`."""
+    if spec.image is None:
+        raise Unsupported(f"{spec.name} does not say what pictures it takes")
+    picture = decode_image(source, spec.image)
+    yield Piece(picture.pixels, Modality.IMAGE)
+    return Ending(Modality.IMAGE, picture.facts, picture.partial)
+
+
 def decode_image(source: Source, want: ImageInput) -> Picture:
     """Decode the first frame of ``source`` into what the encoder wants.
 
     Raises ``Unsupported`` for content that is no picture or whose decoder is not installed, ``Rejected(reason)`` for a
     picture that is broken or over a limit, ``Transient`` when memory or file handles ran out.
     """
-    format_ = require_indexable(source.data, source.size).format
+    kind = require_indexable(source.data, source.size)
+    if kind.modality is not Modality.IMAGE:
+        raise Unsupported(f"{kind.modality} is no picture")
+    format_ = kind.format
     try:
         return _decode(source.data, format_, want)
     except MediaError:
         raise
     except Exception as error:  # Pillow's decoders raise at least eight types on broken files
-        raise _outcome(format_, error) from error
+        raise outcome(format_, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +126,7 @@ class _Opened:
 
 def _open(data: bytes, format_: str, want: ImageInput) -> _Opened:
     module, name = _DECODERS[format_]
-    try:
-        decoder = getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise Unsupported(str(MissingExtra(f"{format_} decoding", "heic"))) from error
+    decoder = getattr(importlib.import_module(module), name)
     # The class itself, not Image.open, which judges sizes by a setting of the whole process.
     image: ImageFile = decoder(io.BytesIO(data), "")
     opened = _Opened(image, image.size)
@@ -143,7 +147,7 @@ def _decode(data: bytes, format_: str, want: ImageInput) -> Picture:
         try:
             image.load()
         except Exception as error:
-            if isinstance(_outcome(format_, error), Transient):
+            if isinstance(outcome(format_, error), Transient):
                 raise
             image, partial = _salvage(opened, data, want, error)
         exif = read_exif(opened.image)
@@ -156,7 +160,7 @@ def _decode(data: bytes, format_: str, want: ImageInput) -> Picture:
 def _salvage(opened: _Opened, data: bytes, want: ImageInput, error: Exception) -> tuple[Image.Image, str]:
     """What a damaged picture still shows, and its damage in words; raises ``error`` when that is too little."""
     image = opened.image
-    damage = "truncated" if _CUT_OFF.search(str(error)) else "damaged"
+    damage = "truncated" if CUT_OFF.search(str(error)) else "damaged"
     if opened.scans > 1:  # the first scan is complete, and covers the picture
         coarse = _open(data + jpeg.END, "JPEG", want).image
         coarse.load()
@@ -257,16 +261,3 @@ def _to_bytes(values: FloatArray) -> npt.NDArray[np.uint8]:
 def _facts(size: tuple[int, int], exif: ExifFacts) -> MediaFacts:
     width, height = reversed(size) if exif.orientation >= 5 else size
     return MediaFacts(width=width, height=height, taken=exif.taken, camera=exif.camera, lat=exif.lat, lon=exif.lon)
-
-
-def _outcome(format_: str, error: Exception) -> MediaError:
-    """The one outcome of an exception out of a decoder, in words that hold neither addresses nor paths."""
-    if isinstance(error, MemoryError):
-        return Transient("out of memory")
-    if isinstance(error, OSError) and error.errno in _TRANSIENT:
-        return Transient(str(error.strerror).lower())
-    text = " ".join(str(error).split())
-    if _CUT_OFF.search(text):
-        return Rejected(f"truncated {format_}")
-    text = "".join(c if c.isprintable() else "?" for c in _ADDRESS.sub("", text))[:100]
-    return Rejected(f"broken {format_}: {text or type(error).__name__}")

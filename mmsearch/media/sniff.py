@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
-from mmsearch.errors import Rejected, Unsupported
-from mmsearch.types import Modality
+from mmsearch.errors import MissingExtra, Rejected, Unsupported
+from mmsearch.types import EncoderSpec, Modality
 
 HEAD = 64 * 1024
 """How many bytes from the start are enough to tell."""
 
 IMAGE_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"})
 """The formats that ``media.image`` decodes."""
+
+LIBSNDFILE_FORMATS = frozenset({"WAV", "FLAC", "AIFF", "Ogg", "MP3", "AU"})
+"""The sounds that libsndfile reads; FFmpeg reads the others."""
+
+AUDIO_FORMATS = LIBSNDFILE_FORMATS | {"M4A", "AAC", "WMA", "AMR", "CAF", "APE", "WavPack"}
+VIDEO_FORMATS = frozenset({"MP4", "Matroska", "AVI", "FLV", "MPEG", "MPEG-TS", "WMV", "Ogg"})
+
+_INDEXED = {Modality.IMAGE: IMAGE_FORMATS, Modality.AUDIO: AUDIO_FORMATS, Modality.VIDEO: VIDEO_FORMATS}
+# A video's frames are images to the encoder, its sound track is sound.
+_TAKEN_AS = {Modality.VIDEO: frozenset({Modality.IMAGE, Modality.AUDIO})}
+_FILES = {Modality.IMAGE: "pictures", Modality.AUDIO: "sounds", Modality.VIDEO: "videos", Modality.TEXT: "texts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +121,8 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def require_indexable(head: bytes, size: int) -> Kind:
-    """The kind of a file of ``size`` bytes, if mmsearch can decode it.
+def require_indexable(head: bytes, size: int, spec: EncoderSpec | None = None) -> Kind:
+    """The kind of a file of ``size`` bytes, if mmsearch can decode it here, and ``spec``'s encoder (if given) takes it.
 
     Raises ``Rejected`` for an empty or zero-filled file, ``Unsupported`` (with the reason) for all other content.
     """
@@ -121,8 +134,25 @@ def require_indexable(head: bytes, size: int) -> Kind:
         if not head.strip(b"\0"):
             raise Rejected("holds only zero bytes")
         raise Unsupported("not a known kind of file")
-    if kind.modality is not Modality.IMAGE:
-        raise Unsupported(f"{kind.modality} files ({kind.format}) are not indexed")
-    if kind.format not in IMAGE_FORMATS:
-        raise Unsupported(f"{kind.format} pictures are not indexed")
+    if kind.format not in _INDEXED.get(kind.modality, frozenset()):
+        raise Unsupported(f"{_FILES[kind.modality]} ({kind.format}) are not indexed")
+    if spec is not None and not _TAKEN_AS.get(kind.modality, frozenset({kind.modality})) & spec.modalities:
+        raise Unsupported(f"{spec.name} takes no {kind.modality} files")
+    extra = missing_extra(kind)
+    if extra is not None:
+        raise Unsupported(str(MissingExtra(f"decoding {_FILES[kind.modality]} ({kind.format})", extra)))
     return kind
+
+
+def missing_extra(kind: Kind) -> str | None:
+    """The extra that brings the decoder of such files, if it is not installed."""
+    if kind.modality is Modality.IMAGE:
+        return None if kind.format != "HEIC" or _installed("pi_heif") else "heic"
+    if kind.modality is Modality.AUDIO and kind.format in LIBSNDFILE_FORMATS:
+        return None if _installed("soundfile") and _installed("soxr") else "audio"
+    return None if _installed("av") and _installed("soxr") else "video"
+
+
+@cache
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None

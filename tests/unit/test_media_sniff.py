@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import mmsearch.media.sniff  # noqa: F401
+from mmsearch import media
 from mmsearch.errors import Rejected, Unsupported
-from mmsearch.media.sniff import HEAD, IMAGE_FORMATS, require_indexable, sniff
-from mmsearch.types import Modality
+from mmsearch.media.sniff import AUDIO_FORMATS, HEAD, IMAGE_FORMATS, VIDEO_FORMATS, require_indexable, sniff
+from mmsearch.types import EncoderSpec, Modality
 
 
 def _saved(format_, **options):
@@ -63,10 +65,13 @@ MAGIC = [
 
 
 @pytest.mark.parametrize(("head", "modality", "format_"), MAGIC, ids=[f"{m}-{f}" for _, m, f in MAGIC])
-def test_known_kinds_are_named_and_not_indexed(head, modality, format_):
+def test_known_kinds_are_named(head, modality, format_, monkeypatch):
+    monkeypatch.setattr(media.sniff, "_installed", lambda package: True)
     kind = sniff(head)
     assert (kind.modality, kind.format) == (modality, format_)
-    if kind.format not in IMAGE_FORMATS:
+    if kind.format in IMAGE_FORMATS | AUDIO_FORMATS | VIDEO_FORMATS:
+        assert require_indexable(head, len(head)) == kind
+    else:
         with pytest.raises(Unsupported, match=format_):
             require_indexable(head, len(head))
 
@@ -89,3 +94,19 @@ def test_text_may_be_cut_within_a_character():
 def test_any_bytes_get_an_answer(head):
     kind = sniff(head)
     assert kind is None or kind.format
+
+
+@pytest.mark.parametrize(
+    ("head", "extra"),
+    [(b"RIFF\0\0\0\0WAVEfmt ", "audio"), (b"\0\0\0\x20ftypM4A ", "video"), (b"\x1aE\xdf\xa3", "video")],
+)
+def test_a_decoder_that_is_not_installed_is_named_by_its_extra(head, extra, monkeypatch):
+    monkeypatch.setattr(media.sniff, "_installed", lambda package: False)
+    with pytest.raises(Unsupported, match=rf'pip install "mmsearch\[{extra}\]"$'):
+        require_indexable(head, len(head))
+
+
+def test_what_the_encoder_does_not_take_is_named():
+    spec = EncoderSpec(name="eyes", space="s", dim=8, modalities=frozenset({Modality.IMAGE}), licence="none")
+    with pytest.raises(Unsupported, match=r"^eyes takes no audio files$"):
+        require_indexable(b"fLaC\0\0\0\x22", 100, spec)
