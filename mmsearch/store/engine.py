@@ -27,7 +27,7 @@ def connect(folder: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
-        connection.create_function("words", -1, words, deterministic=True)  # type: ignore[attr-defined]
+        connection.create_function("words", -1, words, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA page_size = 8192")  # counts in a new file only: 7 vectors of 1 kB a page, not 3 in 4,096
         # A file system without shared memory keeps its old journal: slower for readers, just as safe.
