@@ -1,0 +1,128 @@
+"""CLIP_benchmark's webdataset tars (``wds_*``): one folder a split, numbered tars, and files that share a stem in each.
+
+    test/0.tar: s0.jpg s0.txt     one caption a line
+    test/0.tar: s0.jpg s0.cls     the number of a class, whose name is that line of classnames.txt
+
+The photos are taken out into a scratch folder, under names of our own: a tar may hold any path.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+
+from mmsearch.retrieval.datasets.base import Draft, Format, Known, Request, choose_split
+from mmsearch.retrieval.datasets.files import lines
+
+_MEDIA = ("jpg", "jpeg", "png", "webp", "wav", "flac", "mp3", "ogg", "mp4")
+
+
+def read(request: Request, draft: Draft) -> None:
+    names, taken = _class_names(request.path, draft), 0
+    for tar in _tars(request, draft):
+        for stem, parts in _samples(tar, draft):
+            kind = next((kind for kind in _MEDIA if kind in parts), None)
+            if kind is None:
+                draft.problem(tar, 0, f"{stem}: no photo or sound among {', '.join(sorted(parts))}")
+                continue
+            name = f"{os.path.basename(tar)}/{stem}.{kind}"
+            path = _taken_out(request.scratch, taken, parts[kind], kind)
+            taken += 1
+            if "cls" in parts:
+                draft.labelled = True
+                draft.document(name, tar, 0, path=path, label=_label(parts["cls"], names, tar, stem, draft))
+                continue
+            document = draft.document(name, tar, 0, path=path)
+            for text in _text(parts.get("txt", b""), tar, stem, draft).splitlines():
+                draft.caption(document, text, tar, 0)
+
+
+def _tars(request: Request, draft: Draft) -> list[str]:
+    if os.path.isfile(request.path):
+        return [request.path]
+    splits = [name for name in os.listdir(request.path) if _tars_in(os.path.join(request.path, name))]
+    if not splits and request.split is None:
+        return _tars_in(request.path)
+    draft.split = choose_split(request.split, splits)
+    return _tars_in(os.path.join(request.path, draft.split))
+
+
+def _tars_in(folder: str) -> list[str]:
+    if not os.path.isdir(folder):
+        return []
+    names = [name for name in os.listdir(folder) if name.endswith(".tar")]
+    return [os.path.join(folder, name) for name in sorted(names, key=lambda name: (len(name), name))]
+
+
+def _samples(path: str, draft: Draft) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The files of a tar, grouped by what their names share up to the first dot; as webdataset does."""
+    stem, parts = "", dict[str, bytes]()
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                file = tar.extractfile(member)
+                data = file.read() if file else b""
+                draft.add_revision(data)
+                name, _, kind = os.path.basename(member.name).partition(".")
+                if name != stem and parts:
+                    yield stem, parts
+                    parts = {}
+                stem = name
+                parts[kind.lower()] = data
+    except (tarfile.TarError, OSError) as error:
+        draft.problem(path, 0, f"damaged after {stem or 'its start'}: {error}")
+    if parts:
+        yield stem, parts
+
+
+def _taken_out(scratch: str, number: int, data: bytes, kind: str) -> str:
+    path = os.path.join(scratch, f"{number:07d}.{kind}")
+    with open(path, "xb") as file:
+        file.write(data)
+    return path
+
+
+def _class_names(path: str, draft: Draft) -> list[str]:
+    file = os.path.join(path if os.path.isdir(path) else os.path.dirname(path), "classnames.txt")
+    return [line.strip() for _, line in lines(file, draft)] if os.path.isfile(file) else []
+
+
+def _label(data: bytes, names: list[str], tar: str, stem: str, draft: Draft) -> str:
+    text = data.decode("ascii", "replace").strip()
+    if text.isdecimal() and int(text) < len(names):
+        return names[int(text)]
+    draft.problem(tar, 0, f"{stem}: class {text} has no name in classnames.txt")
+    return text
+
+
+def _text(data: bytes, tar: str, stem: str, draft: Draft) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        draft.problem(tar, 0, f"{stem}.txt: not UTF-8: the wrong letters are read as U+FFFD")
+        return data.decode(errors="replace")
+
+
+def _recognises(path: str) -> bool:
+    if os.path.isfile(path):
+        return path.endswith(".tar")
+    return os.path.isdir(path) and any(_tars_in(os.path.join(path, name)) for name in [".", *os.listdir(path)])
+
+
+FORMAT = Format(
+    name="webdataset",
+    layout="a folder test/0.tar, test/1.tar, ... with NAME.jpg + NAME.txt, or + NAME.cls and classnames.txt above",
+    recognises=_recognises,
+    read=read,
+    known=(
+        Known(
+            "clip_benchmark wds_*",
+            "huggingface.co/clip-benchmark",
+            "each set's own",
+            "flickr8k, flickr30k, mscoco_captions and about 40 sets of classes",
+        ),
+    ),
+)
