@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.encoders import registry
 from mmsearch.errors import NoLibrary, UsageError
-from mmsearch.retrieval.parse import file_part, text_part
-from mmsearch.retrieval.search import Searcher, embed
-from mmsearch.store import artifacts, layout
+from mmsearch.retrieval.arrange import arranged
+from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for
+from mmsearch.retrieval.embed import embed, unit
+from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import Encoder, Hit, Modality, Part, Query
+from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, require_same_space
 
 if TYPE_CHECKING:
     import threading
@@ -34,30 +35,12 @@ if TYPE_CHECKING:
 
     from mmsearch.indexer.ingest import Options
     from mmsearch.indexer.summary import Summary
+    from mmsearch.retrieval.datasets.base import Dataset
+    from mmsearch.retrieval.evaluate import Report
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
 
 DEFAULT_MODEL = "mini"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The hits of a question, best first, and how they were found. Iterates over the hits."""
-
-    hits: tuple[Hit, ...]
-    space: Space
-    index: str
-    """The kind of index that was asked; ``scan`` when all vectors were read from the catalog."""
-    took_ms: dict[str, float]
-    """Milliseconds: ``load`` (library and model), ``encode`` (the question), ``search``, ``total``."""
-    notes: tuple[str, ...] = ()
-    """What the user should know, a damaged index for instance."""
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
-
-    def __len__(self) -> int:
-        return len(self.hits)
 
 
 @dataclass(slots=True)
@@ -150,42 +133,99 @@ class Library:
         text: str = "",
         *,
         images: Sequence[str | bytes] = (),
+        sounds: Sequence[str | bytes] = (),
         k: int = 10,
         within: str | bytes | None = None,
         modalities: Sequence[Modality] | None = None,
         device: str = "cpu",
+        **more: Any,
     ) -> Answer:
-        """Find the ``k`` items that are nearest in meaning to words, to pictures (file names), or to both.
+        """Find the ``k`` items that are nearest in meaning to words, to files (pictures, sounds), or to their sum.
 
-        ``within``: only items at or below this path. ``device`` "cuda:N" is for the model and a FAISS
-        index. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``.
+        ``within``: only items at or below this path. ``more``: any other field of ``Query``, such as ``where``,
+        ``mode`` or ``min_confidence``. ``device`` "cuda:N" is for the model and a FAISS index. Raises ``NoLibrary``,
+        ``UsageError``, ``SpaceMismatch``.
         """
-        clock = _Clock()
-        if k < 1:
-            raise UsageError(f"k must be at least 1, not {k}")
-        space = self.active_space()
-        encoder = self.encoder(space.model, device)
-        opened = artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
-        clock.lap("load")
-        parts = self._parts(text, images, encoder)
-        vector = embed(encoder, parts, space)
-        clock.lap("encode")
+        words = " ".join(text.split())
+        files = [Asked("file", os.path.abspath(os.fsdecode(file))) for file in (*images, *sounds)]
         query = Query(
-            parts=parts,
+            parts=(*files, *([Asked("text", words)] if words else ())),
             k=k,
             within=None if within is None else _absolute(within),
             modalities=None if modalities is None else frozenset(modalities),
+            **more,
         )
-        hits = Searcher(self.reader, space, opened).search(vector, query)
-        clock.lap("search")
-        return Answer(tuple(hits), space, opened.kind, clock.total(), opened.notes)
+        return self.ask(query, device)
 
-    def _parts(self, text: str, images: Sequence[str | bytes], encoder: Encoder) -> tuple[Part, ...]:
-        words = text_part([text])
-        parts = tuple(file_part(image, encoder.spec) for image in images) + ((words,) if words else ())
-        if not parts:
+    def ask(self, query: Query, device: str = "cpu", *, allow_url: bool = False) -> Answer:
+        """Answer a question; ``allow_url`` lets it fetch the addresses among its parts."""
+        if query.k < 1:
+            raise UsageError(f"k must be at least 1, not {query.k}")
+        if not query.parts:
             raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
-        return parts
+
+        def vector(space: Space) -> FloatArray:
+            return embed(self.encoder(space.model, device), query.parts, space, allow_url=allow_url)
+
+        return self._answer(query, device, vector)
+
+    def similar(self, path: str | bytes, query: Query | None = None, device: str = "cpu") -> Answer:
+        """The items that are nearest to a file, without itself; if it is indexed, by its stored vectors.
+
+        ``query``: how many, and which; its parts don't count.
+        """
+        name = _absolute(path)
+        query = replace(query or Query(parts=()), parts=(Asked("file", os.fsdecode(name)),))
+        item_id = selection.item_at(self.reader, name)
+
+        def vector(space: Space) -> FloatArray:
+            stored = None if item_id is None else selection.item_vectors(self.reader, item_id, space)
+            if stored is not None and len(stored):
+                return unit(stored.mean(axis=0))
+            return embed(self.encoder(space.model, device), query.parts, space)
+
+        answer = self._answer(replace(query, k=query.k + 1), device, vector)
+        others = [hit for hit in answer if hit.item_id != item_id][: query.k]
+        return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(others, 1)))
+
+    def _answer(self, query: Query, device: str, vector: Callable[[Space], FloatArray]) -> Answer:
+        clock = _Clock()
+        active = self.active_space()
+        spaces = [] if query.mode == "lexical" else spaces_for(self.reader, active)
+        opened = [
+            artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device)) for space in spaces
+        ]
+        clock.lap("load")
+        asked = [Asking(space, index, vector(space)) for space, index in zip(spaces, opened, strict=True)]
+        clock.lap("encode")
+        with self.reader.snapshot():
+            hits = ranked_hits(self.reader, query, asked)
+        clock.lap("search")
+        return Answer(
+            hits=tuple(arranged(hits, query.sort, query.group)),
+            space=active,
+            index=opened[0].kind if opened else "words",
+            took_ms=clock.total(),
+            notes=tuple(note for index in opened for note in index.notes),
+            spaces=tuple((space, index.kind) for space, index in zip(spaces, opened, strict=True)),
+        )
+
+    def evaluate(self, dataset: Dataset, *, depth: int = 100, seed: int = 0, device: str = "cpu") -> Report:
+        """Measure how well this library answers a set (`retrieval.datasets.read`) whose files were indexed into it.
+
+        ``depth``: so many answers of each question are kept. Raises ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
+        """
+        from mmsearch.retrieval.evaluate import Engine, evaluate
+
+        space = self.active_space()
+        encoder = self.encoder(space.model, device)
+        require_same_space(space.fingerprint, encoder.spec.space)
+        opened = artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
+
+        def ask(text: str, k: int, modality: Modality) -> Answer:
+            return self.search(text, k=k, modalities=[modality], device=device)
+
+        return evaluate(dataset, Engine(self.folder, self.reader, space, opened, encoder, ask), depth=depth, seed=seed)
 
     def active_space(self) -> Space:
         """The space that queries use. Raises ``NoLibrary`` before anything was indexed."""

@@ -206,20 +206,45 @@ class Part:
     weight: float = 1.0
 
 
+class Asked(NamedTuple):
+    """One piece of a question before it is read: words, a file's path, or an address; its weight may be negative."""
+
+    kind: Literal["text", "file", "url"]
+    value: str
+    weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question: weighted parts, how many answers, and where to look."""
+    """A question: weighted parts, how many answers, where to look, and what to do with what is found."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Asked, ...]
     k: int = 10
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    """By meaning, by the letter (names, captions, text, camera), or both, fused by rank."""
     within: bytes | None = None
     """Only items at or below this absolute path."""
     modalities: frozenset[Modality] | None = None
+    where: str | None = None
+    """A condition in the language of `mmsearch.retrieval.where`."""
+    since: str | None = None
+    until: str | None = None
+    near: tuple[float, float, float] | None = None
+    """Degrees north, degrees east, kilometres."""
+    min_confidence: float = 0.0
+    unique: bool = False
+    """Of near-duplicates only the best."""
+    sort: Literal["score", "taken", "added", "path"] = "score"
+    group: Literal["day", "folder", "modality"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One answer. ``rank`` counts from 1; ``score`` is the cosine similarity of the item's best segment."""
+    """One answer. ``rank`` counts from 1; ``score`` is the cosine similarity of the item's best segment in ``space``.
+
+    In a search by the letter ``space`` is ``words``, and ``score`` is bm25 as a share of the best hit's. ``confidence``
+    (0 to 1) says how far the score stands out of the library's background; None: too few files to tell.
+    """
 
     rank: int
     score: float
@@ -229,6 +254,14 @@ class Hit:
     item_id: int
     segment_id: int
     space: str
+    confidence: float | None = None
+    found_by: tuple[str, ...] = ()
+    """The spaces (fingerprints, or ``words``) that found it."""
+    text: str | None = None
+    page: int | None = None
+    taken: str | None = None
+    added: str | None = None
+    group: str | None = None
 
 
 class State(StrEnum):

@@ -14,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mmsearch.errors import MMSearchError, StorageFull
 from mmsearch.store import layout
-from mmsearch.store.reader import explained
+from mmsearch.store.connection import explained
 from mmsearch.store.words import words
 
 

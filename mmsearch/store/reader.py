@@ -6,21 +6,20 @@ catalog is here, in statements that mirror `schema`. Nothing here writes; a read
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import join
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
-from mmsearch.errors import Damaged, EncoderError, Locked, MMSearchError, NoLibrary, StorageFull
-from mmsearch.store.layout import CATALOG, refuse_newer, require_library
+from mmsearch.errors import Damaged, EncoderError, NoLibrary
+from mmsearch.store.connection import connect_readonly
+from mmsearch.store.layout import refuse_newer, require_library
 from mmsearch.store.words import all_of
-from mmsearch.types import Detail, Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
+from mmsearch.types import Detail, Embeddings, Failure, FloatArray, MediaFacts, Modality, Span, State
 
 HOLDS = "holds:"
 """Before a space's id: the setting that lists the kinds of media it has vectors of."""
@@ -104,12 +103,7 @@ class Reader:
 
     def __init__(self, folder: str) -> None:
         require_library(folder)
-        uri = f"file:{quote(join(folder, CATALOG))}?mode=ro"
-        with _errors_named(folder):
-            self._db = sqlite3.connect(
-                uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30, factory=_Connection
-            )
-        self._db.folder = folder
+        self._db = connect_readonly(folder)
         refuse_newer(self._one("PRAGMA user_version"))
         if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
             raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
@@ -187,7 +181,7 @@ class Reader:
         for start in range(0, len(segment_ids), 1000):
             chunk = [int(i) for i in segment_ids[start : start + 1000]]
             rows += self._db.execute(
-                f"SELECT segment_id, vector FROM embedding WHERE space_id = ? AND segment_id IN ({_marks(chunk)})",
+                f"SELECT segment_id, vector FROM embedding WHERE space_id = ? AND segment_id IN ({marks(chunk)})",
                 (space_id, *chunk),
             )
         return _embeddings(rows, dim)
@@ -201,7 +195,7 @@ class Reader:
                 "SELECT s.id, i.id, r.path, i.path, coalesce(s.modality, i.modality), s.start, s.end, s.unit, "
                 "s.text, s.page, i.taken, i.added FROM segment s "
                 "JOIN item i ON i.id = s.item_id JOIN root r ON r.id = i.root_id "
-                f"WHERE i.gone IS NULL AND s.id IN ({_marks(chunk)})",
+                f"WHERE i.gone IS NULL AND s.id IN ({marks(chunk)})",
                 chunk,
             ):
                 segment_id, item_id, root, path, modality, start_at, end_at, unit, *more = row
@@ -209,32 +203,9 @@ class Reader:
                 found[segment_id] = Found(segment_id, item_id, join(root, path), Modality(modality), span, *more)
         return found
 
-    def segments_within(self, path: bytes | None, modalities: Sequence[str] | None) -> IdArray:
-        """Ids int64 ``(n,)``, ascending, of the live segments at or below ``path`` and of these modalities."""
-        where, values = ["i.gone IS NULL"], list[object]()
-        if path is not None:
-            where.append(f"({self._below(path, values)})")
-        if modalities is not None:
-            where.append(f"coalesce(s.modality, i.modality) IN ({_marks(modalities)})")
-            values += modalities
-        rows = self._db.execute(
-            f"SELECT s.id FROM segment s JOIN item i ON i.id = s.item_id WHERE {' AND '.join(where)} ORDER BY s.id",
-            values,
-        )
-        return np.fromiter((row[0] for row in rows), np.int64)
-
-    def _below(self, path: bytes, values: list[object]) -> str:
-        """An SQL condition on ``item`` for "at or below an absolute path"; its values go to the end of ``values``."""
-        conditions = ["0"]
-        for root_id, root in self._db.execute("SELECT id, path FROM root"):
-            if is_below(root, path):
-                conditions.append("i.root_id = ?")
-                values.append(root_id)
-            elif is_below(path, root):
-                relative = path[len(root) :].lstrip(b"/")
-                conditions.append("i.root_id = ? AND (i.path = ? OR i.path >= ? AND i.path < ?)")
-                values += [root_id, relative, relative + b"/", relative + b"0"]  # "0" follows "/"
-        return " OR ".join(conditions)
+    def roots(self) -> list[tuple[int, bytes]]:
+        """The indexed folders: (id, absolute path)."""
+        return self._db.execute("SELECT id, path FROM root").fetchall()
 
     def donor(self, sha256: bytes, space_id: int) -> int | None:
         """An item with the same content that already has vectors in this space."""
@@ -272,7 +243,7 @@ class Reader:
         """The items at or below an absolute path, with these words in their names, in this state; by path."""
         where, values = ["1"], list[object]()
         if below is not None:
-            where.append(f"({self._below(below, values)})")
+            where.append(f"({below_path(self, below, values)})")
         if named is not None:
             where.append("i.id IN (SELECT rowid FROM item_text WHERE name MATCH ?)")
             values.append(all_of(named.split()))
@@ -298,59 +269,9 @@ class Reader:
         )
         return [Failure(join(root, path), State(state), reason or "") for root, path, state, reason in rows]
 
-    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""
         return self._db.execute(sql, values).fetchall()
-
-
-def explained(error: BaseException, folder: str) -> MMSearchError:
-    """What an error of SQLite's means for a library: a full disk, a busy or a damaged catalog."""
-    name = str(getattr(error, "sqlite_errorname", ""))
-    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and "READ" not in name):
-        return StorageFull(f"{folder}: {error}: free some space and run the command again; nothing is lost")
-    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
-        return MMSearchError(f"{folder}: {error}: is it write-protected, or the disk full?")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return Locked(f"{folder}: {error}: run the command again")
-    # Damage has many faces: malformed pages, a page that is not there, a row that an index denies.
-    return Damaged(f"{join(folder, CATALOG)}: {error}: run `mmsearch check`, then `mmsearch repair`")
-
-
-@contextmanager
-def _errors_named(folder: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # Python decodes SQLite's messages, damage and all
-        raise explained(error, folder) from error
-
-
-class _Connection(sqlite3.Connection):
-    """SQLite meets a fault when it comes to it: any step of a statement may raise what ``explained`` makes of it."""
-
-    folder = ""
-
-    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
-        with _errors_named(self.folder):
-            return self.cursor(_Cursor).execute(sql, values)
-
-
-class _Cursor(sqlite3.Cursor):
-    connection: _Connection
-
-    def fetchone(self) -> Any:
-        with _errors_named(self.connection.folder):
-            return super().fetchone()
-
-    def fetchmany(self, size: int | None = 1) -> list[Any]:
-        with _errors_named(self.connection.folder):
-            return super().fetchmany(size)
-
-    def fetchall(self) -> list[Any]:
-        with _errors_named(self.connection.folder):
-            return super().fetchall()
-
-    def __iter__(self) -> Any:
-        return iter(self.fetchall())
 
 
 def _detail(modality: str | None, text: str | None, page: int | None) -> Detail:
@@ -376,7 +297,21 @@ def is_below(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
-def _marks(values: Sequence[object]) -> str:
+def below_path(reader: Reader, path: bytes, values: list[object]) -> str:
+    """An SQL condition on ``item i`` for "at or below an absolute path"; its values go to the end of ``values``."""
+    conditions = ["0"]
+    for root_id, root in reader.roots():
+        if is_below(root, path):
+            conditions.append("i.root_id = ?")
+            values.append(root_id)
+        elif is_below(path, root):
+            relative = path[len(root) :].lstrip(b"/")
+            conditions.append("i.root_id = ? AND (i.path = ? OR i.path >= ? AND i.path < ?)")
+            values += [root_id, relative, relative + b"/", relative + b"0"]  # "0" follows "/"
+    return " OR ".join(conditions)
+
+
+def marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 

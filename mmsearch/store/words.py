@@ -56,16 +56,20 @@ def all_of(phrases: Sequence[str]) -> str:
     return " AND ".join(_phrase(phrase) for phrase in phrases if _says_something(phrase))
 
 
-def any_of(text: str) -> str:
-    """An FTS5 expression: some telling word of a question occurs; empty if there is none.
+def any_of(terms: Sequence[str]) -> str:
+    """An FTS5 expression: some of the terms occurs; empty without terms."""
+    return " OR ".join(map(_phrase, terms))
+
+
+def telling(text: str) -> list[str]:
+    """The terms of a question that tell which file is meant.
 
     Unspaced writing is cut into overlapping pairs of characters, as its words mostly have two.
     """
     terms: list[str] = []
     for run in _RUN.findall(unicodedata.normalize("NFKC", text).lower()):
         terms += [run[i : i + 2] for i in range(max(1, len(run) - 1))] if _CHARACTER.match(run) else [run.strip(_MARKS)]
-    telling = [term for term in dict.fromkeys(terms) if term not in _TOO_COMMON and _says_something(term)]
-    return " OR ".join(map(_phrase, telling))
+    return [term for term in dict.fromkeys(terms) if term not in _TOO_COMMON and _says_something(term)]
 
 
 def _says_something(text: str) -> bool:
