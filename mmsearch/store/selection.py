@@ -1,0 +1,114 @@
+"""Which segments a question may be answered with, and which hold its words: the catalog's part of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmsearch.store.filters import FUNCTIONS, Condition, to_sql
+from mmsearch.store.reader import Reader, Space, below_path, decode_vectors, is_below, marks
+from mmsearch.types import FloatArray, IdArray
+
+
+def segments_within(
+    reader: Reader,
+    path: bytes | None = None,
+    modalities: Sequence[str] | None = None,
+    condition: Condition | None = None,
+    phrases: Sequence[str] = (),
+) -> IdArray:
+    """Ids int64 ``(n,)``, ascending, of the live segments that pass all of the given filters.
+
+    ``path``: at or below it. ``phrases``: FTS5 expressions; the item's or the segment's words meet each of them.
+    """
+    where, values = ["i.gone IS NULL"], list[object]()
+    if path is not None:
+        where.append(f"({below_path(reader, path, values)})")
+    if modalities is not None:
+        where.append(f"coalesce(s.modality, i.modality) IN ({marks(modalities)})")
+        values += modalities
+    if condition is not None:
+        for name, function in FUNCTIONS.items():
+            reader.define(name, function)
+        where.append(to_sql(condition, values))
+    for phrase in phrases:
+        where.append(
+            "(i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?) "
+            "OR s.id IN (SELECT rowid FROM segment_text WHERE segment_text MATCH ?))"
+        )
+        values += [phrase, phrase]
+    # One string for all ids: a Python object for each row would cost three times as much.
+    ((ids,),) = reader.query(
+        f"SELECT group_concat(s.id, ' ') FROM item i JOIN segment s ON s.item_id = i.id WHERE {' AND '.join(where)}",
+        values,
+    )
+    return np.sort(np.fromstring(ids, np.int64, sep=" ")) if ids else np.empty(0, np.int64)
+
+
+def by_words(reader: Reader, expression: str, count: int) -> list[tuple[int, float]]:
+    """Live segments whose words meet an FTS5 expression, the best first: (id, score), higher is better.
+
+    An item's own words (name, caption, camera) stand for its first segment. Scores are FTS5's bm25, its sign turned,
+    each divided by the best of its table: the two tables are ranked apart, as their words are not equally rare.
+    """
+    found: dict[int, float] = {}
+    for statement in (_ITEMS, _SEGMENTS):
+        rows = reader.query(statement, (expression, count))
+        best = max((score for _, score in rows), default=0.0)
+        for segment_id, score in rows:
+            share = score / best if best else 1.0
+            found[segment_id] = max(share, found.get(segment_id, 0.0))
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:count]
+
+
+# A name tells more than a camera; among equals the first that was indexed comes first.
+_ITEMS = """
+SELECT (SELECT min(s.id) FROM segment s WHERE s.item_id = i.id), t.score
+FROM (SELECT rowid, -bm25(item_text, 1.0, 1.0, 0.5) AS score FROM item_text WHERE item_text MATCH ?) t
+JOIN item i ON i.id = t.rowid WHERE i.gone IS NULL AND EXISTS (SELECT 1 FROM segment s WHERE s.item_id = i.id)
+ORDER BY t.score DESC, t.rowid LIMIT ?
+"""
+_SEGMENTS = """
+SELECT s.id, t.score
+FROM (SELECT rowid, -bm25(segment_text) AS score FROM segment_text WHERE segment_text MATCH ?) t
+JOIN segment s ON s.id = t.rowid JOIN item i ON i.id = s.item_id WHERE i.gone IS NULL
+ORDER BY t.score DESC, t.rowid LIMIT ?
+"""
+
+
+def sample(reader: Reader, space: Space, count: int) -> FloatArray:
+    """Up to ``count`` vectors of a space, float32 ``(n, dim)``, evenly spread over its rows, always the same ones."""
+    ((least, most),) = reader.query("SELECT min(seq), max(seq) FROM embedding WHERE space_id = ?", (space.id,))
+    if most is None:
+        return np.empty((0, space.dim), np.float32)
+    # Deleted rows leave gaps: of twice as many numbers, about half may name none.
+    seqs = np.unique(np.linspace(least, most, 2 * count).round().astype(np.int64)).tolist()
+    rows = reader.query(
+        f"SELECT vector FROM embedding WHERE space_id = ? AND seq IN ({marks(seqs)}) ORDER BY seq", (space.id, *seqs)
+    )
+    step = max(1, len(rows) // count)
+    return decode_vectors([row[0] for row in rows[::step][:count]], space.dim)
+
+
+def item_at(reader: Reader, path: bytes) -> int | None:
+    """The item that is this very file, indexed and present, by its absolute path."""
+    for root_id, root in reader.roots():
+        if is_below(path, root):
+            rows = reader.query(_ITEM_AT, (root_id, path[len(root) :].lstrip(b"/")))
+            if rows:
+                return int(rows[0][0])
+    return None
+
+
+_ITEM_AT = "SELECT id FROM item WHERE root_id = ? AND path = ? AND gone IS NULL AND state IN ('ok', 'partial')"
+
+
+def item_vectors(reader: Reader, item_id: int, space: Space) -> FloatArray:
+    """The stored vectors of an item in a space, float32 ``(n, dim)``."""
+    rows = reader.query(
+        "SELECT e.vector FROM embedding e JOIN segment s ON s.id = e.segment_id "
+        "WHERE s.item_id = ? AND e.space_id = ? ORDER BY s.id",
+        (item_id, space.id),
+    )
+    return decode_vectors([row[0] for row in rows], space.dim)
