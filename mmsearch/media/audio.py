@@ -11,7 +11,7 @@ from mmsearch.media.files import Source
 from mmsearch.media.outcome import outcome
 from mmsearch.media.pieces import Ending, Pieces
 from mmsearch.media.sniff import LIBSNDFILE_FORMATS, Kind
-from mmsearch.media.sound import MAX_SECONDS, check_format, resampled, to_mono, windows
+from mmsearch.media.sound import MAX_SECONDS, check_format, longer, resampled, to_mono, windows
 from mmsearch.types import EncoderSpec, FloatArray, MediaFacts, Modality
 
 BLOCK = 32_768
@@ -98,11 +98,6 @@ class SoundFile:
                 return
         if 0 < count < expected:
             self.damage = f"truncated: {100 * count // expected}% of the sound is there"
-
-
-def longer() -> str:
-    """What is said of a sound that goes on after ``MAX_SECONDS``."""
-    return f"longer than {MAX_SECONDS // 3600} hours: the rest is left out"
 
 
 def _descriptor(file: Any) -> Any:

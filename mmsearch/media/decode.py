@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
+from mmsearch.errors import Rejected
 from mmsearch.media.files import Source
 from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.sniff import require_indexable
@@ -40,9 +41,12 @@ def pieces(source: Source, spec: EncoderSpec) -> Pieces:
     ``Transient`` for a passing failure.
     """
     kind = require_indexable(source.data, source.size, spec)
-    decoder = import_module(_DECODERS[kind.modality])
-    ending: Ending = yield from decoder.pieces(source, kind, spec)
-    return ending
+    stream: Pieces = import_module(_DECODERS[kind.modality]).pieces(source, kind, spec)
+    try:
+        yield next(stream)
+    except StopIteration:
+        raise Rejected("holds nothing to look at or listen to") from None
+    return (yield from stream)
 
 
 def decode(source: Source, spec: EncoderSpec) -> Decoded:

@@ -219,6 +219,11 @@ def _render(image: Image.Image, size: tuple[int, int], scale: float, orientation
     return np.array(small)
 
 
+def upright_square(image: Image.Image, orientation: int, want: ImageInput) -> Pixels:
+    """A decoded picture as the encoder wants it, turned as EXIF's ``orientation`` (1 to 8) says."""
+    return _render(image, image.size, 1.0, orientation, want)
+
+
 def _cut_rows(image: Image.Image, box: Box, out_height: int) -> tuple[Image.Image, Box]:
     """Drop the rows that resizing ``box`` won't touch, and say where the box is now.
 

@@ -26,6 +26,11 @@ RATES = range(1_000, 768_001)
 MAX_CHANNELS = 64
 
 
+def longer() -> str:
+    """What is said of a sound that goes on after ``MAX_SECONDS``."""
+    return f"longer than {MAX_SECONDS // 3600} hours: the rest is left out"
+
+
 def check_format(rate: int, channels: int) -> None:
     """Raise ``Rejected`` for what only a broken header says."""
     if rate not in RATES:
