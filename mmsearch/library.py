@@ -35,10 +35,13 @@ if TYPE_CHECKING:
 
     from mmsearch.indexer.ingest import Options
     from mmsearch.indexer.summary import Summary
+    from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.datasets.base import Dataset
     from mmsearch.retrieval.evaluate import Report
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
+
+__all__ = ["DEFAULT_MODEL", "Answer", "Library"]
 
 DEFAULT_MODEL = "mini"
 
@@ -226,6 +229,33 @@ class Library:
             return self.search(text, k=k, modalities=[modality], device=device)
 
         return evaluate(dataset, Engine(self.folder, self.reader, space, opened, encoder, ask), depth=depth, seed=seed)
+
+    def duplicates(self, close: float = 0.9) -> list[list[bytes]]:
+        """Groups of files that repeat each other: the same bytes, or pictures that differ in size or quality only."""
+        from mmsearch.retrieval.dedup import groups
+
+        with self.reader.snapshot():
+            return groups(self.reader, self.active_space(), close)
+
+    def classify(
+        self,
+        labels: Sequence[str],
+        paths: Sequence[str],
+        k: int = 1,
+        *,
+        model: str | None = None,
+        templates: Sequence[str] = (),
+        device: str = "cpu",
+    ) -> Classified:
+        """For each file its ``k`` best labels, and the files that could not be read, with the reason.
+
+        ``model`` None: the library's, or the default where there is no library; none is made.
+        """
+        from mmsearch.retrieval.classify import TEMPLATES, classify
+
+        if model is None:
+            model = self.active_space().model if layout.holds_library(self.folder) else DEFAULT_MODEL
+        return classify(self.encoder(model, device), labels, paths, k, templates or TEMPLATES)
 
     def active_space(self) -> Space:
         """The space that queries use. Raises ``NoLibrary`` before anything was indexed."""

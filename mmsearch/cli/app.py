@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mmsearch
-from mmsearch.cli import doctor, errors, index, ls, models, query, status, upkeep
+from mmsearch.cli import classify, dedup, doctor, errors, evaluate, index, ls, models, query, status, upkeep
 from mmsearch.cli.common import Settings, hoist
 
 app = typer.Typer(
@@ -49,6 +49,10 @@ def main_options(
 
 app.command("index")(index.command)
 app.command("query")(query.command)
+app.command("evaluate")(evaluate.command)
+app.command("similar")(query.similar)
+app.command("classify")(classify.command)
+app.command("dedup")(dedup.command)
 app.command("status")(status.command)
 app.command("ls")(ls.command)
 app.command("errors")(errors.command)

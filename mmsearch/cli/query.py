@@ -1,83 +1,209 @@
-"""`mmsearch query`: ask in words or with a picture."""
+"""`mmsearch query` and `mmsearch similar`: ask in words, with files, or with a sum of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli import render
+from mmsearch.cli import hits
+from mmsearch.cli.common import Settings
 from mmsearch.cli.common import command as body
+from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.library import Answer
-    from mmsearch.types import Span
+    from mmsearch.types import Asked, Query
 
-NOTHING_FOUND = 1
+Top = Annotated[int, typer.Option("-k", "--top", min=1, max=10_000, metavar="N", help="So many hits at most")]
+Within = Annotated[str | None, typer.Option("--in", metavar="PATH", help="Only files at or below PATH")]
+Kinds = Annotated[str | None, typer.Option("--modality", metavar="LIST", help="Only these: image,audio,text,video")]
+Where = Annotated[str | None, typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000")]
+Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: 2024-06, yesterday, 3 weeks ago")]
+Until = Annotated[str | None, typer.Option(metavar="DATE", help="Up to then, that day or month included")]
+Near = Annotated[str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos taken near a place")]
+MinConfidence = Annotated[float, typer.Option(min=0.0, max=1.0, help="Only hits at least this sure, 0 to 1")]
+Unique = Annotated[bool, typer.Option("--unique", help="Of near-duplicates only the best")]
+Sort = Annotated[str, typer.Option(metavar="BY", help="score, taken, added or path: the order of what was found")]
+Group = Annotated[str | None, typer.Option("--group-by", metavar="BY", help="day, folder or modality")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N")]
+Paths = Annotated[bool, typer.Option("--paths", help="Paths alone, one a line")]
+Null = Annotated[bool, typer.Option("-0", help="Paths alone as they are, each ended by a NUL")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help="One JSON object a line for each hit")]
+Csv = Annotated[bool, typer.Option("--csv", help="Comma-separated, with a header")]
 
 
 def command(
     context: typer.Context,
-    parts: Annotated[list[str] | None, typer.Argument(metavar="PARTS...", help="What to look for, in words")] = None,
-    k: Annotated[int, typer.Option("-k", "--top", min=1, max=10_000, metavar="N", help="So many hits at most")] = 10,
-    within: Annotated[str | None, typer.Option("--in", metavar="PATH", help="Only files at or below PATH")] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PARTS...", help="Words and files: a cat + 0.5:./sofa.jpg - dog; a last - reads stdin"),
+    ] = None,
+    k: Top = 10,
     image: Annotated[list[str], typer.Option(metavar="FILE", help="A picture to look for")] = [],  # noqa: B006
-    paths: Annotated[bool, typer.Option("--paths", help="Paths alone, one a line")] = False,
-    null: Annotated[bool, typer.Option("-0", help="Paths alone as they are, each ended by a NUL")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "cpu",
+    audio: Annotated[list[str], typer.Option(metavar="FILE", help="A sound to look for")] = [],  # noqa: B006
+    text: Annotated[list[str], typer.Option(metavar="WORDS", help="Words, whatever they look like")] = [],  # noqa: B006
+    within: Within = None,
+    modality: Kinds = None,
+    where: Where = None,
+    since: Since = None,
+    until: Until = None,
+    near: Near = None,
+    lexical: Annotated[bool, typer.Option("--lexical", help="By the letter alone: names, captions, text")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="By meaning alone")] = False,
+    min_confidence: MinConfidence = 0.0,
+    unique: Unique = False,
+    sort: Sort = "score",
+    group_by: Group = None,
+    batch: Annotated[str | None, typer.Option(metavar="FILE", help="A question a line; hits as JSON lines")] = None,
+    allow_url: Annotated[bool, typer.Option("--allow-url", help="Fetch addresses among the parts")] = False,
+    paths: Paths = False,
+    null: Null = False,
+    jsonl: Jsonl = False,
+    csv: Csv = False,
+    device: Device = "cpu",
 ) -> None:
     """Find files by meaning: mmsearch query "a cat on a sofa"."""
     with body(context) as settings:
-        text = " ".join(parts or [])
-        library = settings.library()
-        answer = library.search(text, images=image, k=k, within=within, device=device)
-        if settings.json:
-            _document(library.folder, text, image, answer)
-        elif null or paths:
-            for hit in answer:
-                render.raw(hit.path) if null else render.line(render.shown(hit.path))
-        else:
-            render.table(
-                ("rank", "score", "path"),
-                ((str(hit.rank), f"{hit.score:.3f}", render.shown(hit.path) + _span(hit.span)) for hit in answer),
-            )
-        for note in answer.notes if not settings.quiet else ():
-            render.note(f"mmsearch: {note}")
-        if settings.verbose:
-            took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
-            render.note(f"model {answer.space.model}, index {answer.index}: {took}")
-        if not answer.hits:
-            if not settings.quiet:
-                render.note("nothing found")
-            raise typer.Exit(NOTHING_FOUND)
+        from mmsearch.types import Asked
+
+        if lexical and dense:
+            raise UsageError("--lexical and --dense exclude each other")
+        said = tuple(Asked("file", os.path.expanduser(file)) for file in (*image, *audio))
+        said += tuple(Asked("text", words) for words in text)
+        mode = "lexical" if lexical else "dense" if dense else "hybrid"
+        query = options(
+            k,
+            within,
+            modality,
+            where,
+            since,
+            until,
+            near,
+            min_confidence,
+            unique,
+            sort,
+            group_by,
+            mode=mode,
+            parts=said,
+        )
+        if batch is not None:
+            if parts or said:
+                raise UsageError("--batch takes its questions from the file alone")
+            _batch(settings, batch, query, device, allow_url)
+            return
+        asked = replace_parts(query, _parsed(parts or []))
+        answer = settings.library().ask(asked, device, allow_url=allow_url)
+        hits.show(settings, answer, asked, hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv))
 
 
-def _document(folder: str, text: str, images: list[str], answer: Answer) -> None:
-    render.document(
-        library=folder,
-        query={"text": text, "images": images},
-        spaces=[{"model": answer.space.model, "space": answer.space.fingerprint, "index": answer.index}],
-        took_ms={name: round(ms, 2) for name, ms in answer.took_ms.items()},
-        hits=[
-            {
-                "rank": hit.rank,
-                "score": round(hit.score, 6),
-                "path": hit.path,
-                "modality": hit.modality,
-                "span": hit.span and {"start": hit.span.start, "end": hit.span.end, "unit": hit.span.unit},
-                "item_id": hit.item_id,
-                "segment_id": hit.segment_id,
-                "space": hit.space,
-            }
-            for hit in answer
-        ],
+def similar(
+    context: typer.Context,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, indexed or not")],
+    k: Top = 10,
+    within: Within = None,
+    modality: Kinds = None,
+    where: Where = None,
+    since: Since = None,
+    until: Until = None,
+    near: Near = None,
+    min_confidence: MinConfidence = 0.0,
+    unique: Unique = False,
+    sort: Sort = "score",
+    group_by: Group = None,
+    paths: Paths = False,
+    null: Null = False,
+    jsonl: Jsonl = False,
+    csv: Csv = False,
+    device: Device = "cpu",
+) -> None:
+    """Find files like a file: mmsearch similar photo.jpg."""
+    with body(context) as settings:
+        query = options(k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by)
+        answer = settings.library().similar(path, query, device)
+        hits.show(settings, answer, query, hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv))
+
+
+def options(
+    k: int,
+    within: str | None,
+    modality: str | None,
+    where: str | None,
+    since: str | None,
+    until: str | None,
+    near: str | None,
+    min_confidence: float,
+    unique: bool,
+    sort: str,
+    group: str | None,
+    **more: Any,
+) -> Query:
+    """What was typed as a ``Query``. Raises ``UsageError`` for a word that is none of those allowed."""
+    from mmsearch.types import Modality, Query
+
+    one_of("--sort", sort, ("score", "taken", "added", "path"))
+    one_of("--group-by", group, (None, "day", "folder", "modality"))
+    named = None if modality is None else [name.strip() for name in modality.split(",")]
+    for name in named or ():
+        one_of("--modality", name, tuple(Modality))
+    return Query(
+        k=k,
+        within=None if within is None else os.path.abspath(os.fsencode(within)),
+        modalities=None if named is None else frozenset(map(Modality, named)),
+        where=where,
+        since=since,
+        until=until,
+        near=None if near is None else _place(near),
+        min_confidence=min_confidence,
+        unique=unique,
+        sort=sort,  # type: ignore[arg-type]
+        group=group,  # type: ignore[arg-type]
+        **{"parts": (), **more},
     )
 
 
-def _span(span: Span | None) -> str:
-    """Where in the file: ``[1:05-1:10]`` for seconds, ``[120-480]`` for characters."""
-    if span is None:
-        return ""
-    if span.unit == "char":
-        return f" [{span.start:.0f}-{span.end:.0f}]"
-    return " [" + "-".join(f"{int(s) // 60}:{s % 60:02.0f}" for s in (span.start, span.end)) + "]"
+def one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{option} {value}: there are {', '.join(map(str, filter(None, allowed)))}")
+
+
+def _place(text: str) -> tuple[float, float, float]:
+    try:
+        lat, lon, km = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--near {text}: write LAT,LON,KM, such as 48.86,2.35,10") from None
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180 and km >= 0):
+        raise UsageError(f"--near {text}: degrees go to 90 and 180, and a distance is not negative")
+    return lat, lon, km
+
+
+def _parsed(parts: list[str]) -> tuple[Asked, ...]:
+    from mmsearch.retrieval.parse import parse
+
+    return parse(parts, sys.stdin if parts and parts[-1] == "-" else ())
+
+
+def replace_parts(query: Query, parts: tuple[Asked, ...]) -> Query:
+    from dataclasses import replace
+
+    return replace(query, parts=query.parts + parts)
+
+
+def _batch(settings: Settings, path: str, query: Query, device: str, allow_url: bool) -> None:
+    """A question a line, in the grammar of the shell; for each hit a JSON line that names its question."""
+    import shlex
+
+    library = settings.library()
+    try:
+        with open(path, encoding="utf-8") if path != "-" else sys.stdin as file:
+            questions = [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--batch {path}: {error}") from None
+    for number, question in enumerate(questions, 1):
+        try:
+            asked = replace_parts(query, _parsed(shlex.split(question)))
+        except ValueError as error:
+            raise UsageError(f"--batch {path}, line {number}: {error}") from None
+        for hit in library.ask(asked, device, allow_url=allow_url):
+            hits.json_line(question=number, query=question, **hits.fields(hit))

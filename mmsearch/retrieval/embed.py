@@ -42,15 +42,17 @@ def unit(total: FloatArray) -> FloatArray:
 
 def _vector(encoder: Encoder, part: Asked, allow_url: bool) -> FloatArray:
     if part.kind == "text":
-        return encoder.encode([part.value], Modality.TEXT)[0]
+        (vector,) = encoder.encode([part.value], Modality.TEXT)
+        return unit(vector)
     if part.kind == "file":
-        return _file_vector(encoder, os.path.expanduser(part.value))
+        return file_vector(encoder, os.path.expanduser(part.value))
     if not allow_url:
         raise UsageError(f"{part.value} is an address: --allow-url lets mmsearch fetch it")
     return _fetched(encoder, part.value)
 
 
-def _file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
+def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
+    """The unit vector float32 ``(dim,)`` of a file, named ``name`` in messages. Raises ``UsageError``."""
     # Pillow must not be imported by a question in words.
     from mmsearch.media.decode import pieces
     from mmsearch.media.files import read
@@ -83,4 +85,4 @@ def _fetched(encoder: Encoder, address: str) -> FloatArray:
     with tempfile.NamedTemporaryFile(prefix="mmsearch-") as file:
         file.write(data)
         file.flush()
-        return _file_vector(encoder, file.name, address)
+        return file_vector(encoder, file.name, address)

@@ -1,0 +1,155 @@
+"""How hits look: a table, JSON, JSON lines, CSV, or their paths alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mmsearch.cli import render
+from mmsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmsearch.cli.common import Settings
+    from mmsearch.library import Answer
+    from mmsearch.types import Hit, Query, Span
+
+NOTHING_FOUND = 1
+
+
+class Form(Enum):
+    TABLE, JSON, JSONL, CSV, PATHS, NULL = range(6)
+
+    @classmethod
+    def of(cls, settings: Settings, *, paths: bool, null: bool, jsonl: bool, csv: bool) -> Form:
+        """The form that was asked for. Raises ``UsageError`` if several were."""
+        asked = {cls.JSON: settings.json, cls.JSONL: jsonl, cls.CSV: csv, cls.PATHS: paths, cls.NULL: null}
+        chosen = [form for form, on in asked.items() if on]
+        if len(chosen) > 1:
+            raise UsageError("--json, --jsonl, --csv, --paths and -0 exclude each other")
+        return chosen[0] if chosen else cls.TABLE
+
+
+def show(settings: Settings, answer: Answer, query: Query, form: Form) -> None:
+    """Write an answer out; exits with 1 if it has no hits."""
+    match form:
+        case Form.JSON:
+            _document(settings, answer, query)
+        case Form.JSONL:
+            for hit in answer:
+                json_line(**fields(hit))
+        case Form.CSV:
+            _csv(answer)
+        case Form.PATHS | Form.NULL:
+            for hit in answer:
+                render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
+        case Form.TABLE:
+            _table(answer)
+    _remarks(settings, answer)
+    if not answer.hits:
+        raise typer.Exit(NOTHING_FOUND)
+
+
+def _remarks(settings: Settings, answer: Answer) -> None:
+    for note in answer.notes if not settings.quiet else ():
+        render.note(f"mmsearch: {note}")
+    if settings.verbose:
+        took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
+        asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
+        render.note(f"{asked or 'by the letter'}: {took}")
+    if not answer.hits and not settings.quiet:
+        render.note("nothing found")
+
+
+def fields(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON has it."""
+    return {
+        "rank": hit.rank,
+        "score": round(hit.score, 6),
+        "confidence": None if hit.confidence is None else round(hit.confidence, 4),
+        "path": hit.path,
+        "modality": hit.modality,
+        "span": hit.span and {"start": hit.span.start, "end": hit.span.end, "unit": hit.span.unit},
+        "page": hit.page,
+        "text": hit.text,
+        "taken": hit.taken,
+        "added": hit.added,
+        "group": hit.group,
+        "item_id": hit.item_id,
+        "segment_id": hit.segment_id,
+        "space": hit.space,
+        "found_by": hit.found_by,
+    }
+
+
+def json_line(**values: Any) -> None:
+    import json
+
+    render.line(json.dumps(values, default=os.fsdecode))
+
+
+def _document(settings: Settings, answer: Answer, query: Query) -> None:
+    texts = [part.value for part in query.parts if part.kind == "text" and part.weight == 1]
+    render.document(
+        library=settings.library().folder,
+        query={
+            "text": " ".join(texts),
+            "parts": [part._asdict() for part in query.parts],
+            "mode": query.mode,
+        },
+        spaces=[{"model": space.model, "space": space.fingerprint, "index": index} for space, index in answer.spaces],
+        took_ms={name: round(ms, 2) for name, ms in answer.took_ms.items()},
+        hits=[fields(hit) for hit in answer],
+    )
+
+
+def _csv(answer: Answer) -> None:
+    import csv
+    import io
+
+    columns = ("rank", "score", "confidence", "path", "modality", "start", "end", "unit", "page", "taken", "added")
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for hit in answer:
+        row = fields(hit)
+        writer.writerow({**row, **(row["span"] or {}), "path": render.shown(hit.path)})
+    render.line(out.getvalue().rstrip("\n"))
+
+
+def _table(answer: Answer) -> None:
+    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence."""
+    columns = ["rank", "score", "path"]
+    if sys.stdout.isatty():
+        columns.insert(2, "sure")
+    if any(hit.group is not None for hit in answer):
+        columns.insert(-1, "group")
+    rows = [
+        {
+            "rank": str(hit.rank),
+            "score": f"{hit.score:.3f}",
+            "sure": sure(hit.confidence),
+            "group": render.shown(os.fsencode(hit.group or "")),
+            "path": render.shown(hit.path) + where(hit.span, hit.page),
+        }
+        for hit in answer
+    ]
+    render.table(columns, ([row[column] for column in columns] for row in rows))
+
+
+def sure(confidence: float | None) -> str:
+    return "-" if confidence is None else f"{confidence:.2f}"
+
+
+def where(span: Span | None, page: int | None = None) -> str:
+    """Where in the file: ``[1:05-1:10]`` for seconds, ``[120-480]`` for characters, ``[page 3]``."""
+    if page is not None:
+        return f" [page {page}]"
+    if span is None:
+        return ""
+    if span.unit == "char":
+        return f" [{span.start:.0f}-{span.end:.0f}]"
+    return " [" + "-".join(f"{int(s) // 60}:{s % 60:02.0f}" for s in (span.start, span.end)) + "]"
