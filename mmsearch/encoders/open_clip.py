@@ -167,9 +167,7 @@ def _load_weights(source: Source, model: Any) -> None:
             open_clip.load_checkpoint(model, source.weights, strict=True, weights_only=not allows_pickle())
     except Exception as error:  # each format fails in its own way, down to StopIteration for an empty one
         if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
-            problem = (
-                "needs pickle, which could run any code: convert it to safetensors (or MMSEARCH_ALLOW_PICKLE=1)"
-            )
+            problem = "needs pickle, which could run any code: convert it to safetensors (or MMSEARCH_ALLOW_PICKLE=1)"
         else:
             problem = f"is damaged, or not of this architecture ({line(error)}): copy or fetch it again"
         raise MissingModel(f"{source.name}: {source.weights} {problem}") from error

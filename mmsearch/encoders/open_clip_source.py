@@ -43,7 +43,7 @@ def absolute(name: str) -> str:
 def files(source: Source, config: dict[str, Any]) -> list[str]:
     """All files and folders that, changed, may change what the model is."""
     text = config.get("text_cfg") or {}
-    named = {text.get("hf_model_name"), text.get("hf_tokenizer_name")} - {None, ""}
+    named = {repo for key in ("hf_model_name", "hf_tokenizer_name") if (repo := str(text.get(key) or ""))}
     folders = [repo if os.path.isdir(repo) else os.path.dirname(_cached(repo, _TOKENIZER) or "") for repo in named]
     if source.config.startswith(("local-dir:", "hf-hub:")):
         folders.append(os.path.dirname(source.weights))

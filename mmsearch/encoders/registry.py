@@ -24,6 +24,7 @@ GROUP = "mmsearch.encoders"
 BUILTIN = {
     "mini": "mmsearch.encoders.mini:load",
     "open_clip": "mmsearch.encoders.open_clip:load",
+    "hf": "mmsearch.encoders.hf:load",
     "fake": "mmsearch.encoders.fake:load",
 }
 
@@ -61,12 +62,14 @@ def available() -> list[Description]:
     from importlib.util import find_spec
 
     runtime = "" if find_spec("onnxruntime") else 'pip install "mmsearch[cpu]"'
+    hf = "" if find_spec("transformers") and find_spec("torch") else 'pip install "mmsearch[hf]"'
     clip = "" if find_spec("open_clip") else 'pip install "mmsearch[clip]"'
     described = [
         ("mini", runtime, "non-commercial research", "photos and words, small, offline, inside the package"),
         ("open_clip:NAME/PRETRAINED", clip, "the model's own", "any model of open_clip"),
         ("open_clip:hf-hub:OWNER/REPO", clip, "the model's own", "a model of open_clip in the Hugging Face cache"),
         ("open_clip:local-dir:PATH", clip, "the model's own", "a model of open_clip in a folder"),
+        ("hf:OWNER/REPO or hf:PATH", hf, "the model's own", "any dual encoder of transformers: pictures or sounds"),
         ("fake:DIM", "", "Apache-2.0", "knows colours only: for tests"),
     ]
     families = [Description(name, not needs, needs, licence, text) for name, needs, licence, text in described]
