@@ -92,7 +92,7 @@ class Qrels:
 
 def hit(gains: Values, k: int) -> Values:
     """1 where any right document is among the first k: Success@k; "R@k" of Radford et al. (2021) and CLIP_benchmark."""
-    return (gains[:, :k] > 0).any(axis=1).astype(np.float64)
+    return np.asarray((gains[:, :k] > 0).any(axis=1), np.float64)
 
 
 def recall(gains: Values, totals: IdArray, k: int) -> Values:

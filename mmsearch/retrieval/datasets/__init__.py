@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import cast
 
 from mmsearch.errors import UsageError
-from mmsearch.retrieval.datasets.base import Dataset, Draft, Format, Request
+from mmsearch.retrieval.datasets.base import Dataset, Draft, Format, Known, Request
 
 GROUP = "mmsearch.datasets"
 BUILTIN = {
@@ -29,6 +29,8 @@ BUILTIN = {
     "folders": "mmsearch.retrieval.datasets.classes:FOLDERS",
 }
 """In the order in which a path is offered to them: the particular before the plain."""
+
+YOURS = Known("your own", "you", "yours", "any")
 
 
 def formats() -> list[Format]:

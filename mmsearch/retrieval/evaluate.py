@@ -1,0 +1,370 @@
+"""Measure how good a library's answers are: its own encoder, its own index, its own search, asked what a set asks.
+
+Texts are encoded in batches, which gives the vectors that a single question gets; from there on every question takes
+the way of a real one, through ``Searcher``. Some are asked once more through ``Library.search``, for the latency and to
+see that the answers are the same. Files of the library that are not in the set are searched too: as wrong answers.
+
+The other way round, the texts are put into an index of the library's kind, and every file asks with the vector that is
+stored for it (the mean of its segments').
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from mmsearch.errors import UsageError
+from mmsearch.retrieval import machine
+from mmsearch.retrieval.datasets.base import Dataset
+from mmsearch.retrieval.metrics import KS, Qrels, Scores, Values, mean_per_class_recall, measure, score_all
+from mmsearch.retrieval.search import Searcher
+from mmsearch.retrieval.significance import Interval, bootstrap
+from mmsearch.retrieval.texts import nearest_texts
+from mmsearch.store import selection
+from mmsearch.store.artifacts import Opened
+from mmsearch.store.reader import Reader, Space
+from mmsearch.types import Encoder, FloatArray, Hit, IdArray, Modality
+
+Answers: TypeAlias = tuple[list[int], list[float]]
+"""Numbers of documents with their scores, best first."""
+
+DEPTH = 100
+"""So many answers of each question are kept: 25,000 questions are 30 MB."""
+TIMED = 50
+"""So many questions are asked one by one, for the latency of a real query."""
+TEXTS = 64
+"""Texts encoded at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An opened library. ``ask``: a question in words as `Library.search` answers it, among files of one kind."""
+
+    folder: str
+    reader: Reader
+    space: Space
+    opened: Opened
+    encoder: Encoder
+    ask: Callable[[str, int, Modality], Iterable[Hit]]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction, asked and measured: ``source`` finds ``target``."""
+
+    source: Modality
+    target: Modality
+    queries: list[str]
+    """Names of the questions."""
+    asked: list[str]
+    """What they said: a text, or a file's name."""
+    documents: list[str]
+    """Names of what was searched, by number."""
+    run: IdArray
+    """Documents of each question, best first, int64 ``(q, depth)``, padded with -1."""
+    scores: FloatArray
+    """Their scores, float32 ``(q, depth)``."""
+    qrels: Qrels
+    exact: Scores
+    labels: IdArray | None = None
+    """The class of each question, in a set of classes."""
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}-to-{self.target}"
+
+    @cached_property
+    def values(self) -> dict[str, Values]:
+        """Every measure, one value a question."""
+        return measure(self.run, self.qrels)
+
+    @cached_property
+    def groups(self) -> IdArray:
+        """Questions about the same document belong together."""
+        return self.qrels.document[np.minimum(self.qrels.starts[:-1], max(len(self.qrels.document) - 1, 0))]
+
+    @cached_property
+    def figures(self) -> dict[str, Interval]:
+        """The means, with their 95 % intervals."""
+        return bootstrap(self.values, self.groups, seed=self.seed)
+
+    def more(self) -> dict[str, float]:
+        """What has no value a question: ranks by exact scores, F1 at its best cut, what the index lost, classes."""
+        f1, cut = self.exact.best_f1()
+        more = {
+            "median rank": float(np.median(self.exact.ranks)),
+            "mean rank": float(np.mean(self.exact.ranks)),
+            "best F1": f1,
+            "cut of best F1": cut,
+            "index recall@10": _agreement(self.run[:, :10], self.exact.nearest[:, :10]),
+        }
+        if self.labels is not None:
+            more["mean per-class recall"] = mean_per_class_recall(self.values["hit@1"], self.labels)
+        return more
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured, on what, with what."""
+
+    dataset: Dataset
+    directions: list[Direction]
+    facts: dict[str, object]
+    notes: list[str] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        """Every mean by a flat name: CLIP_benchmark's (``image_retrieval_recall@5``, ``acc1``), and ours.
+
+        Ours begin with the direction. Theirs are hit@k; ``text_retrieval_recall`` is from photos, if there are photos.
+        """
+        flat: dict[str, float] = {}
+        for direction in self.directions:
+            means = {name: interval.mean for name, interval in direction.figures.items()} | direction.more()
+            flat |= {f"{direction.name}/{name}": value for name, value in means.items()}
+            for k in KS:
+                flat.setdefault(f"{direction.target}_retrieval_recall@{k}", means[f"hit@{k}"])
+            if direction.labels is not None and direction.target is Modality.TEXT:
+                flat.setdefault("acc1", means["hit@1"])
+                flat.setdefault("acc5", means["hit@5"])
+                flat.setdefault("mean_per_class_recall", means["mean per-class recall"])
+        return flat
+
+
+def linked(dataset: Dataset, folder: str) -> Dataset:
+    """The same set with its files as symbolic links in a new folder, which a library can index and nothing else."""
+    documents = list(dataset.documents)
+    for number, document in enumerate(documents):
+        if document.path is not None and os.path.isfile(document.path):
+            link = os.path.join(os.fsencode(folder), b"%07d%s" % (number, os.path.splitext(document.path)[1]))
+            os.symlink(document.path, link)
+            documents[number] = replace(document, path=link)
+    return replace(dataset, documents=documents)
+
+
+def evaluate(dataset: Dataset, engine: Engine, *, depth: int = DEPTH, seed: int = 0) -> Report:
+    """Ask a library everything that a set asks, in every direction that the set and the encoder have.
+
+    The set's files must have been indexed; what was not is a miss. Raises ``UsageError`` if nothing can be asked.
+    """
+    session = _Session(dataset, engine, depth, seed)
+    directions = list(session.directions())
+    if not directions:
+        raise UsageError(f"{dataset.name}: {engine.space.model} has no pair of modalities that this set asks for")
+    return Report(dataset, directions, session.facts(), session.notes)
+
+
+class _Session:
+    """One evaluation: the documents of the set and of the library, numbered, with their vectors."""
+
+    def __init__(self, dataset: Dataset, engine: Engine, depth: int, seed: int) -> None:
+        self.dataset, self.engine, self.depth, self.seed = dataset, engine, depth, seed
+        self.notes: list[str] = []
+        self.searched_ms: list[float] = []
+        self.asked_ms: list[float] = []
+        self.names = [document.id for document in dataset.documents]
+        self.number = {d.path: n for n, d in enumerate(dataset.documents) if d.path is not None}
+        self.held: dict[Modality, dict[int, FloatArray]] = {}
+        self._read_library()
+
+    def _read_library(self) -> None:
+        """The vectors of every file in the library, by kind and number; those that the set lacks come after its own."""
+        reader, space = self.engine.reader, self.engine.space
+        for item in reader.items():
+            if item.modality is None or item.state not in ("ok", "partial"):
+                continue
+            vectors = selection.item_vectors(reader, item.id, space)
+            if not len(vectors):
+                continue
+            if item.path not in self.number:
+                self.number[item.path] = len(self.names)
+                self.names.append(os.fsdecode(item.path))
+            self.held.setdefault(Modality(item.modality), {})[self.number[item.path]] = vectors
+
+    def directions(self) -> Iterable[Direction]:
+        wanted = [document.modality for document in self.dataset.documents]
+        there = self.engine.encoder.spec.modalities
+        for modality in sorted(set(wanted), key=list(Modality).index):
+            pairs = [pair for pair in self.dataset.pairs if wanted[pair[1]] is modality]
+            lacks = {modality, Modality.TEXT} - there
+            if lacks:
+                self.notes.append(f"{modality} files are not asked for: the model takes no {', '.join(lacks)}")
+            if not pairs or lacks:
+                continue
+            if modality is Modality.TEXT:
+                yield self._text_to_text(pairs)
+            else:
+                yield self._text_to_files(modality, pairs)
+                yield self._files_to_text(modality, pairs)
+        if self.dataset.labelled:
+            yield from self._between_files(set(wanted) & there)
+
+    def _text_to_files(self, target: Modality, pairs: list[tuple[int, int, float]]) -> Direction:
+        texts, qrels = _asked(pairs)
+        sentences = [self.dataset.texts[t].text for t in texts]
+        vectors = self._encoded(sentences)
+        hits = self._search(vectors, target)
+        self._ask_again(sentences, hits, target)
+        return self._direction(
+            Modality.TEXT, target, [self.dataset.texts[t].id for t in texts], sentences, hits, qrels, vectors
+        )
+
+    def _between_files(self, kinds: set[Modality]) -> Iterable[Direction]:
+        """Files that find files of another kind with the same label: a photo of a dog finds its bark."""
+        documents = self.dataset.documents
+        for source in sorted(kinds, key=list(Modality).index):
+            for target in sorted(kinds - {source}, key=list(Modality).index):
+                by_label: dict[str | None, list[int]] = {}
+                for number, document in enumerate(documents):
+                    if document.modality is target:
+                        by_label.setdefault(document.label, []).append(number)
+                asking = [n for n, d in enumerate(documents) if d.modality is source and d.label in by_label]
+                pairs = [(n, other, 1.0) for n in asking for other in by_label[documents[n].label]]
+                if not pairs:
+                    continue
+                rows, qrels = _asked(pairs)
+                vectors, names = self._questions(source, rows), [self.names[n] for n in rows]
+                hits = self._search(vectors, target)
+                yield self._direction(source, target, names, names, hits, qrels, vectors)
+
+    def _files_to_text(self, source: Modality, pairs: list[tuple[int, int, float]]) -> Direction:
+        texts = sorted({text for text, _, _ in pairs})
+        column = {text: i for i, text in enumerate(texts)}
+        files, qrels = _asked([(document, column[text], gain) for text, document, gain in pairs])
+        vectors = self._encoded([self.dataset.texts[t].text for t in texts])
+        questions, names = self._questions(source, files), [self.names[n] for n in files]
+        run, scores = nearest_texts(self.engine.opened.kind, vectors, questions, self.depth)
+        labels = (
+            np.array([int(qrels.document[start]) for start in qrels.starts[:-1]]) if self.dataset.labelled else None
+        )
+        exact = score_all(questions, vectors, np.arange(len(vectors)), qrels)
+        ids = [self.dataset.texts[t].id for t in texts]
+        return Direction(source, Modality.TEXT, names, names, ids, run, scores, qrels, exact, labels, self.seed)
+
+    def _text_to_text(self, pairs: list[tuple[int, int, float]]) -> Direction:
+        texts, qrels = _asked(pairs)
+        there = [n for n, document in enumerate(self.dataset.documents) if document.text]
+        sentences = [self.dataset.texts[t].text for t in texts]
+        questions = self._encoded(sentences)
+        vectors = self._encoded([self.dataset.documents[n].text or "" for n in there])
+        rows, scores = nearest_texts(self.engine.opened.kind, vectors, questions, self.depth)
+        run = np.where(rows < 0, -1, np.array(there)[rows])
+        exact = score_all(questions, vectors, np.array(there), qrels)
+        ids = [self.dataset.texts[t].id for t in texts]
+        return Direction(
+            Modality.TEXT, Modality.TEXT, ids, sentences, self.names, run, scores, qrels, exact, None, self.seed
+        )
+
+    def _direction(
+        self,
+        source: Modality,
+        target: Modality,
+        ids: list[str],
+        asked: list[str],
+        hits: list[Answers],
+        qrels: Qrels,
+        vectors: FloatArray,
+    ) -> Direction:
+        run = np.full((len(ids), self.depth), -1, np.int64)
+        scores = np.zeros((len(ids), self.depth), np.float32)
+        for row, (found, values) in enumerate(hits):
+            run[row, : len(found)], scores[row, : len(found)] = found, values
+        held = self.held.get(target, {})
+        owners = np.array(sorted(held), np.int64)
+        segments = np.concatenate([held[n] for n in owners.tolist()]) if held else np.empty((0, self.engine.space.dim))
+        repeated = np.repeat(owners, [len(held[n]) for n in owners.tolist()])
+        exact = score_all(vectors, segments.astype(np.float32, copy=False), repeated, qrels)
+        return Direction(source, target, ids, asked, self.names, run, scores, qrels, exact, None, self.seed)
+
+    def _search(self, vectors: FloatArray, target: Modality) -> list[Answers]:
+        """What the library answers to unit vectors, one question at a time; a zero row gets nothing."""
+        reader, answers = self.engine.reader, list[Answers]()
+        within = selection.segments_within(reader, modalities=[target]) if len(self.held) > 1 else None
+        searcher = Searcher(reader, self.engine.space, self.engine.opened)
+        for vector in vectors:
+            started = time.perf_counter()
+            with reader.snapshot():
+                ranked = searcher.search(vector, self.depth, within) if vector.any() else []
+            self.searched_ms.append(1000 * (time.perf_counter() - started))
+            answers.append(([self.number[hit.found.path] for hit in ranked], [hit.score for hit in ranked]))
+        return answers
+
+    def _ask_again(self, texts: list[str], hits: list[Answers], target: Modality) -> None:
+        """Ask some questions as a user would: one at a time, through the front door."""
+        chosen = np.random.default_rng(self.seed).permutation(len(texts))[:TIMED].tolist()
+        differ = 0
+        for row in chosen:
+            started = time.perf_counter()
+            answer = self.engine.ask(texts[row], self.depth, target)
+            self.asked_ms.append(1000 * (time.perf_counter() - started))
+            found = np.array([hit.score for hit in answer])
+            differ += len(found) != len(hits[row][1]) or not np.allclose(found, hits[row][1], atol=1e-4)
+        if differ:
+            self.notes.append(
+                f"{differ} of {len(chosen)} questions got other answers from `mmsearch query` than measured here"
+            )
+
+    def _questions(self, source: Modality, files: list[int]) -> FloatArray:
+        """What files ask with, float32 ``(n, dim)``: zero rows for those that could not be indexed."""
+        rows = np.zeros((len(files), self.engine.space.dim), np.float32)
+        for row, number in enumerate(files):
+            if (vectors := self.held.get(source, {}).get(number)) is not None:
+                mean = vectors.mean(axis=0)
+                rows[row] = mean / max(float(np.linalg.norm(mean)), 1e-9)
+        return rows
+
+    def _encoded(self, texts: list[str]) -> FloatArray:
+        encoder, order = self.engine.encoder, sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        rows = np.empty((len(texts), self.engine.space.dim), np.float32)
+        for start in range(0, len(order), TEXTS):  # texts of like length: no time is spent on padding
+            some = order[start : start + TEXTS]
+            rows[some] = encoder.encode([texts[i] for i in some], Modality.TEXT)
+        return rows
+
+    def facts(self) -> dict[str, object]:
+        """On what and with what it was measured; every report carries it."""
+        engine, dataset = self.engine, self.dataset
+        artifact = next(iter(engine.reader.artifacts(engine.space.id)), None)
+        return {
+            "model": engine.space.model,
+            "space": engine.space.fingerprint,
+            "model licence": engine.encoder.spec.licence,
+            "dataset": dataset.name,
+            "format": dataset.format,
+            "split": dataset.split,
+            "captions": dataset.captions,
+            "revision": dataset.revision,
+            "texts": len(dataset.texts),
+            "documents": len(dataset.documents),
+            "searched": len(self.names),
+            "problems": len(dataset.problems),
+            "index": engine.opened.kind,
+            "index settings": artifact.params if artifact else "{}",
+            "depth": self.depth,
+            "seed": self.seed,
+            **machine.latency("search", self.searched_ms),
+            **machine.latency("query", self.asked_ms),
+            "peak memory MB": machine.peak_mb(),
+            "versions": machine.versions(),
+        }
+
+
+def _asked(pairs: Iterable[tuple[int, int, float]]) -> tuple[list[int], Qrels]:
+    """The questions that have a right answer, in order, and their judgements by row."""
+    pairs = list(pairs)
+    asked = sorted({pair[0] for pair in pairs if pair[2] > 0})
+    row = {query: i for i, query in enumerate(asked)}
+    return asked, Qrels.of([(row[q], d, gain) for q, d, gain in pairs if q in row], len(asked))
+
+
+def _agreement(run: IdArray, exact: IdArray) -> float:
+    """The share of the exact nearest that the index found too."""
+    there = exact >= 0
+    found = (exact[:, :, None] == run[:, None, :]).any(axis=2) & there
+    return float(found.sum() / max(there.sum(), 1))
