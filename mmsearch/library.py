@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mmsearch.indexer.ingest import Options
     from mmsearch.indexer.summary import Summary
     from mmsearch.retrieval.classify import Classified
+    from mmsearch.retrieval.bridging import Bridged
     from mmsearch.retrieval.datasets.base import Dataset
     from mmsearch.retrieval.evaluate import Report
     from mmsearch.store.catalog import Catalog
@@ -305,6 +306,29 @@ class Library:
 
         with self.catalog() as catalog:
             return roots.relocate(catalog, _absolute(old), _absolute(new))
+
+    def bridge(
+        self,
+        *,
+        image_model: str | None = None,
+        audio_model: str | None = None,
+        sentences: Sequence[str] = (),
+        device: str = "cpu",
+    ) -> Bridged:
+        """Make one space of an image-text and an audio-text model's, from the stored vectors and words alone.
+
+        Raises ``UsageError`` where the library does not hold two such spaces, ``EncoderError`` where no map holds.
+        """
+        from mmsearch.retrieval.bridging import bridge_library
+
+        with self.catalog() as catalog:
+            return bridge_library(
+                catalog,
+                lambda name: self.encoder(name, device),
+                image_model=image_model,
+                audio_model=audio_model,
+                sentences=sentences,
+            )
 
     def gc(self, dry_run: bool = False) -> list[str]:
         """Drop spaces that queries no longer use and files that nothing names; says what was (or would be) dropped."""

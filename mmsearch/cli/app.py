@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import mmsearch
-from mmsearch.cli import classify, dedup, doctor, errors, evaluate, index, ls, models, query, status, upkeep
+from mmsearch.cli import bridge, classify, dedup, doctor, errors, evaluate, index, ls, models, query, status, upkeep
 from mmsearch.cli.common import Settings, hoist
 
 app = typer.Typer(
@@ -62,6 +62,7 @@ app.command("prune")(upkeep.prune)
 app.command("gc")(upkeep.gc)
 app.command("relocate")(upkeep.relocate)
 app.command("rm")(upkeep.rm)
+app.command("bridge")(bridge.command)
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.command)
 

@@ -26,6 +26,7 @@ BUILTIN = {
     "open_clip": "mmsearch.encoders.open_clip:load",
     "hf": "mmsearch.encoders.hf:load",
     "fake": "mmsearch.encoders.fake:load",
+    "bridge": "mmsearch.encoders.bridge:load",
 }
 
 

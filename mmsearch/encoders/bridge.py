@@ -1,0 +1,116 @@
+"""Two models as one: pictures and words by an image-text model, sounds by an audio-text model, in one space.
+
+The sounds' vectors are carried over by a linear map, which was fitted on sentences that both text towers read
+(`mmsearch.retrieval.bridge` fits it; `mmsearch bridge` is the command). A name is ``bridge:FILE``; the file holds the
+map, the names of both models and the fingerprints of their spaces: 1 MB for 512 dimensions. Questions in words load
+the image-text model alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+
+from mmsearch.errors import EncoderError, MissingModel
+from mmsearch.types import Encoder, FloatArray, Media, Modality, require_same_space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bridge:
+    """A fitted map. ``weight`` float32 ``(audio dim, dim)``, ``centre`` ``(audio dim,)``, ``target`` ``(dim,)``."""
+
+    image_model: str
+    image_space: str
+    audio_model: str
+    audio_space: str
+    weight: FloatArray
+    centre: FloatArray
+    """The mean of the audio vectors: sounds lie in a corner of their space, apart from words (the modality gap)."""
+    target: FloatArray
+    """Where that corner's middle goes to in the image-text space."""
+    audio_rate: int
+    audio_window: float
+
+    def carry(self, sounds: FloatArray) -> FloatArray:
+        """Vectors of the audio-text model, unit rows ``(n, audio dim)``, as unit rows ``(n, dim)``."""
+        moved: FloatArray = (sounds - self.centre) @ self.weight
+        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+        moved += self.target
+        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+        return moved
+
+    @property
+    def space(self) -> str:
+        """The fingerprint: it changes with either model and with the map."""
+        parts = [self.image_space, self.audio_space, self.weight, self.centre, self.target]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+        return f"bridge-{digest.hexdigest()[:16]}"
+
+    def save(self, path: str) -> None:
+        """Write the file, whole or not at all."""
+        fresh = f"{path}.{os.getpid()}"
+        with open(fresh, "wb") as file:
+            np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+
+
+def read(path: str) -> Bridge:
+    """The bridge in a file. Raises ``MissingModel`` where there is none, or a damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {name: stored[name] for name in stored.files}
+        return Bridge(**{name: value.item() if value.ndim == 0 else value for name, value in values.items()})
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise MissingModel(f"bridge:{path} can't be read ({error}): run `mmsearch bridge` again") from None
+
+
+def load(name: str, device: str = "cpu") -> BridgeEncoder:
+    """The encoder ``bridge:FILE``. Raises ``MissingModel`` where the file is not here."""
+    path = os.path.abspath(os.path.expanduser(name.partition(":")[2]))
+    return BridgeEncoder(f"bridge:{path}", read(path), device)
+
+
+class BridgeEncoder:
+    """Both models behind one ``Encoder``; the audio-text model loads when the first sound comes."""
+
+    def __init__(self, name: str, bridge: Bridge, device: str) -> None:
+        from mmsearch.encoders import registry
+
+        self.bridge, self._device = bridge, device
+        self._image = registry.load(bridge.image_model, device)
+        require_same_space(bridge.image_space, self._image.spec.space)
+        self.device = getattr(self._image, "device", "cpu")
+        self.spec = replace(
+            self._image.spec,
+            name=name,
+            space=bridge.space,
+            modalities=self._image.spec.modalities | {Modality.AUDIO},
+            licence=f"{self._image.spec.licence}; sounds: as {bridge.audio_model}",
+            audio_rate=bridge.audio_rate,
+            audio_window=bridge.audio_window,
+        )
+
+    @cached_property
+    def _audio(self) -> Encoder:
+        from mmsearch.encoders import registry
+
+        audio = registry.load(self.bridge.audio_model, self._device)
+        require_same_space(self.bridge.audio_space, audio.spec.space)
+        return audio
+
+    def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
+        """Unit rows float32 ``(len(batch), dim)``; raises ``EncoderError`` for a modality that neither model has."""
+        if modality not in self.spec.modalities:
+            raise EncoderError(f"{self.spec.name} can't encode {modality}")
+        if modality is not Modality.AUDIO:
+            return self._image.encode(batch, modality)
+        return self.bridge.carry(self._audio.encode(batch, modality))
