@@ -34,14 +34,18 @@ mini: setup
 	$(BIN)/python -m pip install --quiet -e ".[train]"
 	$(BIN)/python -m mmsearch.training.mini
 
-# From nothing to answers: the smallest install, pictures that another package's wheel carries, three questions.
+# From nothing to answers: the smallest install, pictures that another package's wheel carries and sounds
+# made by formulas, six questions.
 demo: .venv/bin/mmsearch $(SAMPLES)/skimage
-	PYTHONPATH=$(SAMPLES) $(BIN)/python data/make_samples.py ./photos
+	PYTHONPATH=$(SAMPLES) $(BIN)/python data/make_samples.py ./media
 	rm -rf demo-library
-	$(BIN)/mmsearch --library demo-library index ./photos
+	$(BIN)/mmsearch --library demo-library index ./media
 	data/ask.sh $(BIN)/mmsearch "a cat" cat
 	data/ask.sh $(BIN)/mmsearch "a cup of coffee" coffee
 	data/ask.sh $(BIN)/mmsearch "a rocket launch" rocket
+	data/ask.sh $(BIN)/mmsearch "一杯咖啡" coffee
+	data/ask.sh $(BIN)/mmsearch "a dog barking" barking
+	data/ask.sh $(BIN)/mmsearch "狗叫" barking
 
 .venv/bin/mmsearch:
 	$(PYTHON) -m venv .venv
@@ -51,4 +55,4 @@ $(SAMPLES)/skimage:
 	$(BIN)/python -m pip install --quiet --no-deps --target $(SAMPLES) scikit-image
 
 clean:
-	rm -rf .venv build photos demo-library
+	rm -rf .venv build media demo-library

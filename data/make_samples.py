@@ -1,6 +1,6 @@
-"""Write a sample folder: pictures in the public domain that scikit-image's wheel carries.
+"""Write a sample folder: pictures in the public domain that scikit-image's wheel carries, and sounds of our own making.
 
-    python data/make_samples.py ./photos
+    python data/make_samples.py ./media
 
 Nothing is downloaded, and scikit-image is not imported: its files are found and copied.
 """
@@ -11,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import make_sounds
 from PIL import Image
 
 PICTURES = {
@@ -43,7 +44,8 @@ def main(folder: Path) -> None:
         with Image.open(source / name) as picture:
             picture.convert("RGB").save(folder / ours)
     print(f"{len(PICTURES)} pictures in {folder}")
+    make_sounds.main(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "photos"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "media"))

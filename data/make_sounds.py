@@ -60,20 +60,7 @@ def helicopter():
     return blades * band(noise(6, 7), 40, 900) + 0.15 * band(noise(6, 8), 200, 4000) + 0.2 * np.sin(2 * np.pi * 90 * k)
 
 
-def piano():
-    sound = np.zeros(6 * RATE)
-    for i, key in enumerate((60, 64, 67, 72, 67, 64, 60, 64, 67, 72, 76, 79)):
-        at = 0.45 * i
-        k = times(min(2.0, 6 - at))
-        string = sum(
-            np.exp(-k * (2 + h)) * np.sin(2 * np.pi * 440 * 2 ** ((key - 69) / 12) * h * k) / h for h in range(1, 9)
-        )
-        start = int(at * RATE)
-        sound[start : start + len(k)] += string * np.minimum(k / 0.004, 1)
-    return sound
-
-
-SOUNDS = {"barking.wav": dog, "rain.wav": rain, "helicopter.wav": helicopter, "piano.wav": piano}
+SOUNDS = {"barking.wav": dog, "rain.wav": rain, "helicopter.wav": helicopter}
 
 
 def main(folder: Path) -> None:

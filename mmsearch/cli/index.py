@@ -125,7 +125,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     if summary.interrupted:
         yield "interrupted: what was encoded is kept, run the command again for the rest"
     elif not summary.searchable and not summary.offline:
-        yield "nothing to index here: no pictures were found"
+        yield "nothing to index here: no photos, sounds or videos were found"
 
 
 def _exit_code(summary: Summary) -> int:

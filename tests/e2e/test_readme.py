@@ -17,8 +17,9 @@ README = (REPOSITORY / "README.md").read_text()
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     pytest.importorskip("skimage", reason="the samples are copied from scikit-image's wheel")
+    pytest.importorskip("soundfile", reason="the samples hold sounds")
     folder = tmp_path_factory.mktemp("home")
-    subprocess.run([sys.executable, REPOSITORY / "data" / "make_samples.py", folder / "photos"], check=True)
+    subprocess.run([sys.executable, REPOSITORY / "data" / "make_samples.py", folder / "media"], check=True)
     return folder
 
 
@@ -38,7 +39,7 @@ def masked(text: str, home) -> str:
 def test_the_first_commands_print_what_the_readme_shows(home):
     (console,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     blocks = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console, re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for command, shown in blocks:
         printed = run(command, home)
         first_hit = slice(0, 1) if "query" in command else slice(None)

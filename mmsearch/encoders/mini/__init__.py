@@ -133,8 +133,14 @@ class MiniEncoder:
 
         tower = self._session("audio")
         if len(batch) == 1:
-            return tower(patches(batch[0]))
-        return np.concatenate(list(self._pool().map(lambda samples: tower(patches(samples)), batch)))
+            return self._centred(tower(patches(batch[0])))
+        return self._centred(np.concatenate(list(self._pool().map(lambda samples: tower(patches(samples)), batch))))
+
+    def _centred(self, sounds: FloatArray) -> FloatArray:
+        """Without what all sounds share, which made any sound score higher than the right photo for any words."""
+        moved = sounds - np.array(self._manifest["audio"].get("centre", 0), np.float32)
+        unit: FloatArray = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+        return unit
 
     def _text(self) -> TextTower:
         settings = self._manifest["text"]
