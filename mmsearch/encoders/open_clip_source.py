@@ -63,7 +63,7 @@ def find(name: str) -> Source:
         weights = _in_folder(name, folder, "check the path")
         return Source(name=f"open_clip:local-dir:{folder}", config=f"local-dir:{folder}", weights=weights)
     if kind == "hf-hub":
-        remedy = _fetch(rest)
+        remedy = f"mmsearch models pull {name}"
         config = _cached(where, _CONFIG)
         if not config:
             raise MissingModel(f"{name} is not in the Hugging Face cache: {remedy}")
@@ -82,7 +82,7 @@ def _of_architecture(name: str, architecture: str, pretrained: str) -> Source:
         raise UsageError(f"open_clip has no architecture {architecture!r}: did you mean {nearest}?")
     tag = open_clip.get_pretrained_cfg(architecture, pretrained)
     if tag:
-        remedy = _fetch(architecture, pretrained)
+        remedy = f"mmsearch models pull {name}"
         return Source(name=name, config=architecture, weights=_of_tag(name, tag, remedy), remedy=remedy, tag=tag)
     path = os.path.abspath(os.path.expanduser(pretrained))
     if pretrained and os.path.isfile(path):
@@ -100,12 +100,6 @@ def _nearest(name: str, names: list[str]) -> str:
     lower = {known.lower(): known for known in names}
     close = get_close_matches(name.lower(), lower, n=5, cutoff=0.4)
     return " or ".join([lower[match] for match in close] or names[:5])
-
-
-def _fetch(*arguments: str) -> str:
-    """The one line that fetches a model today: open_clip's own download."""
-    create, tokenize = ", ".join(map(repr, arguments)), repr(arguments[0])
-    return f'fetch it with: python -c "import open_clip as o; o.create_model({create}); o.get_tokenizer({tokenize})"'
 
 
 def _of_tag(name: str, tag: dict[str, Any], remedy: str) -> str:

@@ -95,6 +95,11 @@ PRESETS = (
 )
 
 
+def names() -> list[str]:
+    """The short names."""
+    return [preset.name for preset in PRESETS]
+
+
 def resolve(name: str) -> str:
     """The model that a preset stands for; any other name as it is."""
     return next((preset.model for preset in PRESETS if preset.name == name), name)

@@ -25,6 +25,7 @@ BUILTIN = {
     "mini": "mmsearch.encoders.mini:load",
     "open_clip": "mmsearch.encoders.open_clip:load",
     "hf": "mmsearch.encoders.hf:load",
+    "onnx": "mmsearch.encoders.onnx:load",
     "fake": "mmsearch.encoders.fake:load",
     "bridge": "mmsearch.encoders.bridge:load",
 }
@@ -54,7 +55,7 @@ def load(name: str, device: str = "cpu") -> Encoder:
         return cast(Factory, getattr(import_module(module), attribute))(name, device)
     plugins = _plugins()
     if family not in plugins:
-        raise UsageError(f"no model {name!r}: did you mean {_nearest(family, [*BUILTIN, *plugins])}?")
+        raise UsageError(f"no model {name!r}: did you mean {_nearest(family, [*BUILTIN, *plugins, *presets.names()])}?")
     return cast(Factory, plugins[family]())(name, device)
 
 
@@ -71,6 +72,7 @@ def available() -> list[Description]:
         ("open_clip:hf-hub:OWNER/REPO", clip, "the model's own", "a model of open_clip in the Hugging Face cache"),
         ("open_clip:local-dir:PATH", clip, "the model's own", "a model of open_clip in a folder"),
         ("hf:OWNER/REPO or hf:PATH", hf, "the model's own", "any dual encoder of transformers: pictures or sounds"),
+        ("onnx:PATH", runtime, "the model's own", "a folder that `mmsearch models export` wrote"),
         ("fake:DIM", "", "Apache-2.0", "knows colours only: for tests"),
     ]
     families = [Description(name, not needs, needs, licence, text) for name, needs, licence, text in described]
