@@ -1,0 +1,288 @@
+"""Filters: the language, its errors, and that a filtered search is brute force over the rows that pass."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import suppress
+from datetime import datetime
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmsearch import Library
+from mmsearch.encoders.fake import FakeEncoder
+from mmsearch.errors import UsageError
+from mmsearch.retrieval.dates import period
+from mmsearch.retrieval.where import parse
+from mmsearch.store import roots
+from mmsearch.store.catalog import Catalog, Record
+from mmsearch.store.filters import And, Compare, Known, Not, Or, distance_km
+from mmsearch.types import Detail, FileStat, MediaFacts, Modality, State
+
+NOW = datetime(2024, 3, 31, 15, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "after"),
+    [
+        ("2024", "2024-01-01", "2025-01-01"),
+        ("2024-12", "2024-12-01", "2025-01-01"),
+        ("2024-02-29", "2024-02-29", "2024-03-01"),
+        ("2024-06-01T12:30", "2024-06-01T12:30", "2024-06-01T12:31"),
+        ("yesterday", "2024-03-30", "2024-03-31"),
+        ("Today", "2024-03-31", "2024-04-01"),
+        ("1 month ago", "2024-02-29", "2024-03-01"),
+        ("2 weeks ago", "2024-03-17", "2024-03-18"),
+        ("10d", "2024-03-21", "2024-03-22"),
+        ("1 year ago", "2023-03-31", "2023-04-01"),
+    ],
+)
+def test_a_date_is_a_period(text, first, after):
+    assert period(text, NOW) == (*(datetime.fromisoformat(day).isoformat() for day in (first, after)),)
+
+
+@pytest.mark.parametrize("text", ["soon", "2024-13", "2023-02-29", "24-01", "", "99999 years ago"])
+def test_what_is_no_date_is_refused(text):
+    with pytest.raises(ValueError):
+        period(text, NOW)
+
+
+def test_the_language():
+    assert parse("width > 2000 and (camera ~ 'X100' or not ext in (jpg, \"heic\")) and lat is known") == And(
+        (
+            Compare("width", ">", 2000.0),
+            Or((Compare("camera", "~", "X100"), Not(Or((Compare("ext", "=", "jpg"), Compare("ext", "=", "heic")))))),
+            Known("lat"),
+        )
+    )
+    assert parse("size>=5MB") == Compare("size", ">=", 5e6)
+    assert parse("duration_s < 2min") == Compare("duration_s", "<", 120.0)
+    assert parse("taken = 2024-06") == Compare("taken", "=", ("2024-06-01T00:00:00", "2024-07-01T00:00:00"))
+    assert parse(r"name = 'it\'s'") == Compare("name", "=", "it's")
+    assert parse("a OR b".replace("a", "lat=1").replace("b", "lon=2")) == parse("lat = 1 or lon = 2")
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "says"),
+    [
+        ("widht > 3", 1, "did you mean width"),
+        ("width > big", 9, "width is a number"),
+        ("width >", 8, "expected a value"),
+        ("width 3", 7, "expected a comparison"),
+        ("taken >= someday", 10, "no date"),
+        ("width ~ 3", 7, "for texts"),
+        ("(width > 3", 11, "expected `)`"),
+        ("width > 3 height < 2", 11, "expected `and`"),
+        ("camera = 'X100", 10, "not closed"),
+        ("ext in jpg", 8, "expected `(`"),
+        ("size > 5 apples", 10, "expected `and`"),
+        ("size > 5apples", 8, "units: b, kb"),
+        ("width > 3; DROP TABLE item", 9, "width is a number"),
+        ("", 1, "expected a field"),
+        ("lat is nice", 8, "known"),
+        ("(" * 60 + "lat = 1", 51, "deep"),
+    ],
+)
+def test_errors_point_at_the_column(source, column, says):
+    with pytest.raises(UsageError) as error:
+        parse(source)
+    message = str(error.value)
+    assert f"column {column}:" in message and says in message
+    assert message.splitlines()[-1] == "  " + " " * (column - 1) + "^"
+
+
+@given(st.text(max_size=60))
+def test_no_text_does_more_than_be_refused(source):
+    with suppress(UsageError):
+        parse(source)
+
+
+# -- filtered search is brute force ----------------------------------------------------------------------------------
+
+CAMERAS = (None, "FUJIFILM X100V", "Canon EOS R5", "it's % an _odd_ one")
+NAMES = (b"a.jpg", b"b.JPG", b"sub/c.heic", b"sub/d", b"e.tar.gz", b"\xff.jpg", b".jpg", b"sub/.hidden.jpg")
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory):
+    """60 items with facts of every kind, or without; and what was written."""
+    folder, rng = str(tmp_path_factory.mktemp("where") / "library"), np.random.default_rng(3)
+    encoder, records = FakeEncoder(), []
+    for i in range(60):
+        stem, dot, end = NAMES[i % len(NAMES)].rpartition(b".")
+        said = rng.random(6) < 0.7
+        facts = MediaFacts(
+            width=int(rng.integers(1, 5)) * 1000 if said[0] else None,
+            taken=f"2024-{rng.integers(1, 13):02}-{rng.integers(1, 29):02}T{rng.integers(24):02}:00:00"
+            if said[1]
+            else None,
+            camera=CAMERAS[rng.integers(len(CAMERAS))],
+            lat=float(rng.uniform(-90, 90)) if said[2] else None,
+            lon=float(rng.uniform(-180, 180)) if said[2] else None,
+            duration_s=float(rng.integers(0, 60)) if said[3] else None,
+        )
+        colour = rng.integers(0, 255, 3).astype(np.uint8)
+        pixels = np.broadcast_to(colour, (8, 8, 3))
+        records.append(
+            Record(
+                file=FileStat(b"%s%d%s%s" % (stem, i, dot, end), int(rng.integers(1, 9)) * 10**6, i * 10**15, i),
+                state=State.OK,
+                modality=(Modality.IMAGE, Modality.VIDEO)[i % 2],
+                spans=(None,),
+                details=(Detail(Modality.AUDIO if i % 4 == 1 else None),),
+                facts=facts,
+                vectors=encoder.encode([pixels], Modality.IMAGE),
+            )
+        )
+    with Catalog(folder) as catalog:
+        scope = roots.claim(catalog, b"/files")
+        catalog.write_batch(scope.root_id, catalog.space(encoder.spec).id, records)
+    with Library(folder) as library:
+        yield library, records
+
+
+def say(record: Record, field: str):
+    """What a file says of itself, found out without the code under test."""
+    base = os.path.basename(record.file.path).decode(errors="replace")
+    modified = datetime.fromtimestamp(record.file.mtime_ns / 1e9).isoformat()
+    match field:
+        case "name":
+            return base
+        case "ext":
+            return base.rsplit(".", 1)[1] if "." in base[1:] else ""
+        case "path":
+            return record.file.path.decode(errors="replace")
+        case "size":
+            return record.file.size
+        case "modified":
+            return modified
+        case "date":
+            return record.facts.taken or modified
+        case "modality":
+            return str(record.details[0].modality or record.modality)
+        case _:
+            return getattr(record.facts, field)
+
+
+def holds(record: Record, field: str, operator: str, value) -> bool:
+    said = say(record, field)
+    if said is None:
+        return False
+    if isinstance(value, str) and field in ("taken", "modified", "date"):
+        first, after = period(value)
+        return {
+            "=": first <= said < after,
+            "!=": not first <= said < after,
+            "<": said < first,
+            "<=": said < after,
+            ">": said >= after,
+            ">=": said >= first,
+        }[operator]
+    if isinstance(value, str):
+        said, value = said.lower(), value.lower()
+    return {
+        "=": said == value,
+        "!=": said != value,
+        "<": said < value if operator == "<" else None,
+        "<=": said <= value if operator == "<=" else None,
+        ">": said > value if operator == ">" else None,
+        ">=": said >= value if operator == ">=" else None,
+        "~": isinstance(value, str) and value in said,
+        "!~": isinstance(value, str) and value not in said,
+    }[operator]
+
+
+ORDER = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+NUMBERS = st.tuples(
+    st.sampled_from(["width", "size", "duration_s", "lat", "lon"]),
+    ORDER,
+    st.sampled_from([0, 1000, 2000, 3000, 10, 30.5, -20, 5000000]),
+)
+DATES = st.tuples(
+    st.sampled_from(["taken", "modified", "date"]),
+    ORDER,
+    st.sampled_from(["2024", "2024-06", "2024-06-15", "2024-06-15T12:00", "1970", "1970-01-05"]),
+)
+TEXTS = st.tuples(
+    st.sampled_from(["camera", "name", "ext", "path", "modality"]),
+    st.sampled_from(["=", "!=", "~", "!~"]),
+    st.sampled_from(["x100", "it's % an _odd_ one", "jpg", "JPG", "sub/", "", "%", "video", "audio", "a0.jpg", "gz"]),
+)
+
+
+@st.composite
+def conditions(draw, depth=3):
+    """A condition as text, and the same as a Python function."""
+    kind = draw(st.sampled_from(["compare"] * 3 + ["in", "known"] + (["and", "or", "not"] if depth else [])))
+    if kind == "compare":
+        field, operator, value = draw(st.one_of(NUMBERS, DATES, TEXTS))
+        return f"{field} {operator} {write(value)}", lambda r: holds(r, field, operator, value)
+    if kind == "in":
+        values = draw(st.lists(st.sampled_from(["jpg", "heic", "gz", ""]), min_size=1, max_size=3))
+        negated = draw(st.booleans())
+        text = f"ext {'not ' * negated}in ({', '.join(map(write, values))})"
+        return text, lambda r: (say(r, "ext").lower() in values) != negated
+    if kind == "known":
+        field, negated = draw(st.sampled_from(["camera", "taken", "lat"])), draw(st.booleans())
+        return f"{field} is {'not ' * negated}known", lambda r: (say(r, field) is not None) != negated
+    left, one = draw(conditions(depth - 1))
+    if kind == "not":
+        return f"not ({left})", lambda r: not one(r)
+    right, other = draw(conditions(depth - 1))
+    both = (lambda r: one(r) and other(r)) if kind == "and" else (lambda r: one(r) or other(r))
+    return f"({left}) {kind} ({right})", both
+
+
+def write(value) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" if isinstance(value, str) else str(value)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(conditions(), st.integers(1, 70))
+def test_a_filtered_search_is_brute_force(stocked, condition, k):
+    library, records = stocked
+    text, passes = condition
+    question = FakeEncoder().encode(["red blue"], Modality.TEXT)[0]
+    scores = {r.file.path: float(r.vectors[0].astype(np.float16).astype(np.float32) @ question) for r in records}
+    expected = sorted(
+        (p for p in scores if passes(next(r for r in records if r.file.path == p))), key=lambda p: -scores[p]
+    )
+    answer = library.search("red blue", k=k, where=text)
+    assert [os.path.relpath(hit.path, b"/files") for hit in answer] == expected[:k], text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-90, 90), st.floats(-180, 180), st.floats(0, 21000))
+def test_near_is_the_distance_on_the_sphere(stocked, lat, lon, km):
+    library, records = stocked
+    places = [(r.file.path, r.facts.lat, r.facts.lon) for r in records if r.facts.lat is not None]
+    expected = {path for path, *place in places if great_circle(lat, lon, *place) <= km}
+    answer = library.search("red", k=100, near=(lat, lon, km))
+    assert {os.path.relpath(hit.path, b"/files") for hit in answer} == expected
+
+
+def great_circle(lat, lon, other_lat, other_lon) -> float:
+    """By vectors, as another way than the haversine under test."""
+
+    def point(a, b):
+        a, b = math.radians(a), math.radians(b)
+        return np.array([math.cos(a) * math.cos(b), math.cos(a) * math.sin(b), math.sin(a)])
+
+    p, q = point(lat, lon), point(other_lat, other_lon)
+    return 6371.0 * math.atan2(float(np.linalg.norm(np.cross(p, q))), float(p @ q))
+
+
+def test_a_known_distance():
+    assert distance_km(48.8566, 2.3522, 51.5074, -0.1278) == pytest.approx(343.6, abs=1)  # Paris to London
+
+
+def test_since_and_until_take_the_day_in(stocked):
+    library, records = stocked
+    answer = library.search("red", k=100, since="2024-06", until="2024-06-15")
+    expected = {r.file.path for r in records if "2024-06-01" <= say(r, "date") < "2024-06-16"}
+    assert {os.path.relpath(hit.path, b"/files") for hit in answer} == expected != set()
+    with pytest.raises(UsageError, match="--since"):
+        library.search("red", since="someday")
