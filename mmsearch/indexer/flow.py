@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from queue import Empty, Full, Queue
@@ -65,7 +65,7 @@ class Flow:
             yield item
 
 
-def flow(prepare: Callable[[Known], Prepared], work: Iterable[Known], workers: int, ahead: int) -> Iterator[Prepared]:
+def flow(prepare: Callable[[Known], Prepared], work: Iterable[Known], workers: int, ahead: int) -> Generator[Prepared]:
     """Prepare files on ``workers`` threads, ``ahead`` of them ahead, in the order in which they are listed.
 
     A thread stays with its file until all pieces of it are taken. The file that the loop waits for was begun before all

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -23,6 +24,7 @@ from mmsearch.indexer.scan import walk
 from mmsearch.indexer.summary import Summary
 from mmsearch.media.decode import pieces
 from mmsearch.media.pieces import Piece
+from mmsearch.media.sandbox import Sandbox
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
@@ -55,6 +57,8 @@ class Options:
     retry: bool = False
     """Look again at files that were rejected or skipped before."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    isolate: bool = True
+    """Decode in processes of their own: a file that crashes its decoder costs that file."""
 
 
 class Ingest:
@@ -147,18 +151,22 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
-        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, pieces, options.follow_links)
+        sandbox = Sandbox() if options.isolate else None
+        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, sandbox or pieces, options.follow_links)
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
-            for some in self._encoded(flow(preparer, self._until_stopped(work), options.workers, WINDOW)):
-                ready += self._records(scope, some)
-                if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
-                    self._commit(scope, ready)
-                    ready, committed = [], time.monotonic()
+            with closing(flow(preparer, self._until_stopped(work), options.workers, WINDOW)) as prepared:
+                for some in self._encoded(prepared):
+                    ready += self._records(scope, some)
+                    if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
+                        self._commit(scope, ready)
+                        ready, committed = [], time.monotonic()
             self._commit(scope, ready)
         finally:
             preparer.close()
+            if sandbox is not None:
+                sandbox.close()
 
     def _until_stopped(self, work: Iterable[T]) -> Iterator[T]:
         for one in work:

@@ -11,11 +11,12 @@ Everything may run on several threads: Pillow releases the GIL, and none of its 
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import io
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ _TO_UPRIGHT = {
 
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-_one_big_picture = threading.Lock()
+_one_big_picture: AbstractContextManager[Any] = threading.Lock()
 
 # Pillow warns about odd metadata; the outcome of a file is told by `Picture`, not on stderr.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -85,6 +86,20 @@ class Picture:
     pixels: Pixels
     facts: MediaFacts
     partial: str | None = None
+
+
+def take_turns(descriptor: int) -> None:
+    """Decode big pictures one at a time among all processes that were given this open file."""
+
+    class Turn:
+        def __enter__(self) -> None:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX)  # freed by the kernel if this process dies
+
+        def __exit__(self, *_: object) -> None:
+            fcntl.lockf(descriptor, fcntl.LOCK_UN)
+
+    global _one_big_picture  # noqa: PLW0603  a decoder has no other place where a process can tell it something
+    _one_big_picture = Turn()
 
 
 def pieces(source: Source, kind: Kind, spec: EncoderSpec) -> Pieces:

@@ -1,0 +1,170 @@
+"""Decoding in another process: the same pieces as in this one, and whatever happens there costs one file."""
+
+import io
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from mmsearch.encoders.fake import FakeEncoder
+from mmsearch.errors import Rejected, Transient, Unsupported
+from mmsearch.media import decode
+from mmsearch.media.files import Source, read
+from mmsearch.media.sandbox import Sandbox
+from mmsearch.types import Modality
+
+SPEC = FakeEncoder().spec
+
+
+def source_of(data):
+    return Source(data, bytes(32), len(data), 0, 0)
+
+
+def png(colour="red", size=(40, 30)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return source_of(buffer.getvalue())
+
+
+def all_of(pieces):
+    found = []
+    while True:
+        try:
+            found.append(next(pieces))
+        except StopIteration as stop:
+            return found, stop.value
+
+
+def children():
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def sandbox():
+    opened = Sandbox()
+    yield opened
+    opened.close()
+    assert not children()
+
+
+def test_the_same_as_in_this_process(sandbox, tmp_path):
+    soundfile = pytest.importorskip("soundfile", reason="the extra [audio] is not installed")
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 44_100 * 30)
+    soundfile.write(tmp_path / "noise.flac", noise, 44_100)
+    for source in (png(), read(bytes(tmp_path / "noise.flac"))):
+        (here, ending), (there, other_ending) = all_of(decode.pieces(source, SPEC)), all_of(sandbox(source, SPEC))
+        assert ending == other_ending and len(here) == len(there)
+        for one, other in zip(here, there, strict=True):
+            assert np.array_equal(one.content, other.content) and one.content.dtype == other.content.dtype
+            assert (one.span, one.modality, one.detail) == (other.span, other.modality, other.detail)
+    assert len(children()) == 1
+
+
+def test_failures_come_through_and_the_process_goes_on(sandbox):
+    list(sandbox(png(), SPEC))
+    (before,) = children()
+    with pytest.raises(Rejected, match="truncated|broken"):
+        list(sandbox(source_of(b"\x89PNG\r\n\x1a\n" + bytes(30)), SPEC))
+    with pytest.raises(Unsupported, match="MIDI"):
+        list(sandbox(source_of(b"MThd\0\0\0\6" + bytes(30)), SPEC))
+    with pytest.raises(Unsupported, match="takes no image files"):
+        list(sandbox(png(), replace(SPEC, modalities=frozenset({Modality.TEXT}))))
+    assert children() == [before]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "reason"),
+    [
+        (signal.SIGSEGV, Rejected, r"^breaks its decoder \(SIGSEGV\)$"),
+        (signal.SIGKILL, Transient, "killed from outside"),
+        (signal.SIGPROF, Rejected, r"^takes more than 60 s to decode$"),
+    ],
+)
+def test_a_dead_worker_is_one_file(sandbox, tmp_path, number, kind, reason):
+    soundfile = pytest.importorskip("soundfile", reason="the extra [audio] is not installed")
+    soundfile.write(tmp_path / "long.wav", np.zeros(16_000 * 600), 16_000)
+    pieces = sandbox(read(bytes(tmp_path / "long.wav")), SPEC)
+    next(pieces)
+    (worker,) = children()
+    worker.send_signal(number)
+    with pytest.raises(kind, match=reason):
+        list(pieces)
+    assert len(list(sandbox(png(), SPEC))) == 1  # the next one has a new worker
+
+
+def test_too_much_memory_is_the_files_fault():
+    sandbox = Sandbox(memory=400 << 20)
+    buffer = io.BytesIO()
+    Image.new("RGB", (7900, 8000)).save(buffer, "PNG", compress_level=1)  # 253 MB of pixels
+    try:
+        with pytest.raises(Rejected, match="^takes too much memory to decode$"):
+            list(sandbox(source_of(buffer.getvalue()), SPEC))
+        assert len(list(sandbox(png(), SPEC))) == 1
+    finally:
+        sandbox.close()
+
+
+def test_too_much_time_is_the_files_fault():
+    sandbox = Sandbox(cpu_s=0.1)
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (5000, 5000, 3), np.uint8)).save(
+        buffer, "PNG", compress_level=0
+    )
+    try:
+        with pytest.raises(Rejected, match="takes more than 0 s to decode"):
+            list(sandbox(source_of(buffer.getvalue()), SPEC))
+    finally:
+        sandbox.close()
+
+
+def test_what_is_left_in_the_midst_of_a_file_is_not_used_again(sandbox, tmp_path):
+    soundfile = pytest.importorskip("soundfile", reason="the extra [audio] is not installed")
+    soundfile.write(tmp_path / "long.wav", np.zeros(16_000 * 600), 16_000)
+    pieces = sandbox(read(bytes(tmp_path / "long.wav")), SPEC)
+    next(pieces)
+    pieces.close()
+    (piece,) = sandbox(png("blue"), SPEC)
+    assert piece.modality is Modality.IMAGE
+
+
+def test_many_threads_share_the_processes(sandbox):
+    colours = [(i, 0, 255 - i) for i in range(60)]
+    found = {}
+
+    def work(mine):
+        for colour in mine:
+            (piece,) = sandbox(png(colour), SPEC)
+            found[colour] = tuple(piece.content[0, 0].tolist())
+
+    threads = [threading.Thread(target=work, args=(colours[i::3],)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {colour: colour for colour in colours}
+    assert 1 <= len(children()) <= 3
+
+
+def test_workers_do_not_outlive_the_program():
+    import subprocess
+    import sys
+
+    program = (
+        "import os; from mmsearch.media.sandbox import Sandbox; from tests.unit import test_sandbox as t\n"
+        "sandbox = Sandbox(); list(sandbox(t.png(), t.SPEC)); import psutil\n"
+        "print(psutil.Process().children()[0].pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    for _ in range(100):
+        if not psutil.pid_exists(int(done.stdout)) or psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    os.kill(int(done.stdout), 9)
+    pytest.fail("the worker went on")
