@@ -1,4 +1,4 @@
-"""Measures against their definitions written out the slow way, against other packages, and on cases with known answers."""
+"""Measures against their definitions written out slowly, against other packages, and on cases with known answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOLERANCE = 1e-9
 
 
 def random_run(seed: int, queries: int = 60, documents: int = 40):
-    """Scores with many ties, judgements with grades and wrong ones, some queries unanswered: dicts as TREC tools take."""
+    """Scores with many ties, judgements with grades and wrong ones, some queries unanswered: as dicts of dicts."""
     draw = np.random.default_rng(seed)
     qrels, run = {}, {}
     for q in range(queries):
@@ -127,7 +127,7 @@ def test_hit_and_recall_differ_where_a_query_has_several_right_documents():
 
 
 def clip_benchmark(scores, positive, k: int) -> float:
-    """CLIP_benchmark's retrieval figure from its definition: the mean of "recall@k > 0" over the rows of a score matrix."""
+    """CLIP_benchmark's retrieval figure, from its definition: the mean over a score matrix's rows of "recall@k > 0"."""
     first = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     found = np.take_along_axis(positive, first, axis=1).sum(axis=1)
     return float((found / positive.sum(axis=1) > 0).mean())
