@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from mmsearch.indexer.ingest import Options
     from mmsearch.indexer.summary import Summary
-    from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.bridging import Bridged
+    from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.datasets.base import Dataset
     from mmsearch.retrieval.evaluate import Report
     from mmsearch.store.catalog import Catalog
@@ -95,6 +95,20 @@ class Library:
             self._encoders[model, device] = registry.load(model, device)
         return self._encoders[model, device]
 
+    def _asker(self, space: Space, device: str) -> Encoder:
+        """The encoder for questions: with the text tower kept beside the library if there is one, else the model."""
+        key = (f"text of {space.fingerprint}", device)
+        if key not in self._encoders:
+            self._encoders[key] = self._kept(space, device) or self.encoder(space.model, device)
+        return self._encoders[key]
+
+    def _kept(self, space: Space, device: str) -> Encoder | None:
+        if device != "cpu" or not os.path.isdir(os.path.join(self.folder, "text", space.fingerprint)):
+            return None
+        from mmsearch.encoders import kept
+
+        return kept.open_kept(self.folder, space.fingerprint, lambda: self.encoder(space.model, device))
+
     # -- indexing -------------------------------------------------------------------------------------------------
 
     def index(
@@ -114,12 +128,19 @@ class Library:
         change over when all files have them. ``index``: ``auto``, ``exact``, ``flat`` or ``ivfpq``; None keeps
         what was chosen before. Set ``stop`` from another thread to end early with all encoded work committed.
         """
+        from mmsearch.encoders import kept
         from mmsearch.indexer.run import index_paths
 
-        return index_paths(
+        used: list[Encoder] = []
+
+        def load(name: str) -> Encoder:
+            used.append(self.encoder(name, device))
+            return used[0]
+
+        summary = index_paths(
             self.folder,
             [_absolute(path) for path in paths],
-            lambda name: self.encoder(name, device),
+            load,
             model=model,
             default_model=DEFAULT_MODEL,
             kind=index,
@@ -129,6 +150,9 @@ class Library:
             stop=stop,
             lock_timeout=self.lock_timeout,
         )
+        if options is None or not options.dry_run:
+            summary.notes += kept.keep(self.folder, used[0])
+        return summary
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -169,7 +193,7 @@ class Library:
             raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
 
         def vector(space: Space) -> FloatArray:
-            return embed(self.encoder(space.model, device), query.parts, space, allow_url=allow_url)
+            return embed(self._asker(space, device), query.parts, space, allow_url=allow_url)
 
         return self._answer(query, device, vector)
 
@@ -186,7 +210,7 @@ class Library:
             stored = None if item_id is None else selection.item_vectors(self.reader, item_id, space)
             if stored is not None and len(stored):
                 return unit(stored.mean(axis=0))
-            return embed(self.encoder(space.model, device), query.parts, space)
+            return embed(self._asker(space, device), query.parts, space)
 
         answer = self._answer(replace(query, k=query.k + 1), device, vector)
         others = [hit for hit in answer if hit.item_id != item_id][: query.k]
@@ -332,10 +356,14 @@ class Library:
 
     def gc(self, dry_run: bool = False) -> list[str]:
         """Drop spaces that queries no longer use and files that nothing names; says what was (or would be) dropped."""
+        from mmsearch.encoders import kept
         from mmsearch.store.gc import collect
 
         with self.catalog() as catalog:
-            return collect(catalog, dry_run)
+            lines = collect(catalog, dry_run)
+            if not dry_run:
+                kept.drop(self.folder, [space.fingerprint for space in catalog.reader.spaces()])
+            return lines
 
 
 def _absolute(path: str | bytes) -> bytes:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from mmsearch.errors import MissingExtra
 
-LEFT = 1 << 16
-_NONE = 1 << 62
+LEFT = np.uint32(1 << 16)
+_NONE = 0xFFFFFFFF
 _CONTRACTION = re.compile(r"'(?:s|t|re|ve|m|ll|d)", re.IGNORECASE)
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -26,20 +26,21 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 class ClipTokenizer:
     """``encode`` gives the ids of a text between its start and its end mark, at most ``longest`` in all.
 
-    ``singles`` int64 ``(512,)``: the id of each byte inside a word, then at a word's end. ``merges`` int64, sorted,
-    with the rank ``ranks`` int64 of each; the id of a merged piece is ``first`` plus its rank.
+    All tables are uint32. ``singles`` ``(512,)``: the id of each byte inside a word, then at a word's end. ``merges``,
+    sorted, with the rank ``ranks`` of each; ``results`` is the id of the merged piece, by rank. ``marks``: the
+    start mark, the end mark, and any others, with their ids.
     """
 
     def __init__(
         self,
-        tables: dict[str, npt.NDArray[np.int64]],
+        tables: dict[str, npt.NDArray[np.uint32]],
         marks: dict[str, int],
         clean: str,
         longest: int,
-        first: int,
     ) -> None:
         self._singles, self._merges, self._ranks = tables["singles"], tables["merges"], tables["ranks"]
-        self._marks, self._clean, self._longest, self._first = marks, clean, longest, first
+        self._results = tables["results"]
+        self._marks, self._clean, self._longest = marks, clean, longest
         self._start, self._end = list(marks.values())[:2]
         self._special = re.compile("|".join(map(re.escape, marks)), re.IGNORECASE)
 
@@ -74,17 +75,17 @@ class ClipTokenizer:
         data = word.encode("utf-8", "replace")
         ids = [int(self._singles[byte]) for byte in data[:-1]] + [int(self._singles[256 + data[-1]])]
         while len(ids) > 1:
-            ranks = self._find(np.array(ids[:-1]) * LEFT + np.array(ids[1:]))
+            ranks = self._find(np.array(ids[:-1], np.uint32) * LEFT + np.array(ids[1:], np.uint32))
             best = int(ranks.min())
             if best == _NONE:
                 break
-            ids = _merge(ids, np.flatnonzero(ranks == best).tolist(), self._first + best)
+            ids = _merge(ids, np.flatnonzero(ranks == best).tolist(), int(self._results[best]))
         return ids
 
-    def _find(self, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _find(self, pairs: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
         """The rank of each pair, ``_NONE`` for a pair that was not learned."""
         places = np.searchsorted(self._merges, pairs).clip(max=len(self._merges) - 1)
-        return np.where(self._merges[places] == pairs, self._ranks[places], _NONE)
+        return np.where(self._merges[places] == pairs, self._ranks[places], np.uint32(_NONE))
 
 
 def _merge(ids: list[int], places: list[int], merged: int) -> list[int]:

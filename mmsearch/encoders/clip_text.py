@@ -46,7 +46,8 @@ class _Dense:
 
     def __call__(self, x: FloatArray) -> FloatArray:
         # Weights on the left: for the dozen rows of a question nearly twice as fast as on the right.
-        return (self._weight @ x.T).T + self._bias
+        rows: FloatArray = (self._weight @ x.T).T + self._bias
+        return rows
 
 
 class _Norm:
@@ -57,7 +58,8 @@ class _Norm:
     def __call__(self, x: FloatArray) -> FloatArray:
         centred: FloatArray = x - x.mean(axis=-1, keepdims=True)
         variance = np.mean(centred * centred, axis=-1, keepdims=True)
-        return centred / np.sqrt(variance + self._epsilon) * self._weight + self._bias
+        normal: FloatArray = centred / np.sqrt(variance + self._epsilon) * self._weight + self._bias
+        return normal
 
 
 class _Layer:
@@ -89,7 +91,8 @@ class _Layer:
 
 def _quick_gelu(x: FloatArray) -> FloatArray:
     # Clipped where the sigmoid is 0 in float32 anyway: exp would overflow, and numpy warn.
-    return x / (1 + np.exp(np.minimum(np.float32(-1.702) * x, np.float32(80))))
+    gelu: FloatArray = x / (1 + np.exp(np.minimum(np.float32(-1.702) * x, np.float32(80))))
+    return gelu
 
 
 def _gelu(x: FloatArray) -> FloatArray:
@@ -104,7 +107,8 @@ def _gelu(x: FloatArray) -> FloatArray:
 
 def _gelu_tanh(x: FloatArray) -> FloatArray:
     inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
-    return np.float32(0.5) * x * (1 + np.tanh(inner))
+    gelu: FloatArray = np.float32(0.5) * x * (1 + np.tanh(inner))
+    return gelu
 
 
 ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {

@@ -104,9 +104,13 @@ class HfEncoder(TorchEncoder):
             return self._sounds(inputs, cast(Sequence[FloatArray], batch))
         return self.rows(inputs(batch), modality)
 
+    def method(self, modality: Modality) -> Callable[..., Any]:
+        """The model's own method for this modality."""
+        return _methods(self.model)[modality]
+
     def rows(self, tensors: dict[str, Any], modality: Modality) -> Any:
         """What the model makes of prepared tensors: ``(n, dim)``."""
-        method = _methods(self.model)[modality]
+        method = self.method(modality)
         accepted = inspect.signature(method).parameters
         moved = {key: self._place(value) for key, value in tensors.items() if key in accepted}
         found = method(**moved)

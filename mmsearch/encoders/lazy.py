@@ -36,6 +36,11 @@ class LazyEncoder:
         """Where the model runs; what was asked for until it is loaded."""
         return str(getattr(self._model, "device", self._device))
 
+    @property
+    def loaded(self) -> Encoder | None:
+        """The model, if it was needed so far."""
+        return self._model
+
     def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
         """Unit rows float32 ``(len(batch), dim)``; raises ``EncoderError`` for a modality it lacks."""
         if modality not in self.spec.modalities:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -53,8 +53,8 @@ def open_tower(folder: str) -> TextTower:
 def open_tokenizer(place: str, settings: dict[str, Any], tensors: dict[str, Any]) -> Tokenize:
     """Text to ids, cut at the longest length, without padding."""
     if settings["kind"] == "clip":
-        tables = {name: tensors[name] for name in ("singles", "merges", "ranks")}
-        own = ClipTokenizer(tables, settings["marks"], settings["clean"], settings["longest"], settings["first"])
+        tables = {name: tensors[name] for name in ("singles", "merges", "ranks", "results")}
+        own = ClipTokenizer(tables, settings["marks"], settings["clean"], settings["longest"])
         return own.encode
     try:
         from tokenizers import Tokenizer
@@ -67,22 +67,22 @@ def open_tokenizer(place: str, settings: dict[str, Any], tensors: dict[str, Any]
     cut = settings.get("end")
 
     def encode(text: str) -> list[int]:
-        ids = cast(list[int], other.encode(clean(text, how) if how else text).ids)
+        ids: list[int] = other.encode(clean(text, how) if how else text).ids
         return ids[: ids.index(cut) + 1] if cut in ids else ids
 
     return encode
 
 
 def _onnx_tower(path: str, settings: dict[str, Any], tokenize: Tokenize) -> TextTower:
-    from mmsearch.encoders.mini.runtime import Session
+    from mmsearch.encoders.onnx import open_session
 
-    session = Session(path, threads=0).raw
+    session = open_session(path)
     pad, length = int(settings["tokenizer"]["pad"]), settings["tokenizer"].get("length")
     wanted = {entry.name: np.int32 if "int32" in entry.type else np.int64 for entry in session.get_inputs()}
 
     def encode(texts: Sequence[str]) -> FloatArray:
         # One text at a time: a row can't feel its neighbours' padding, and a question is one text.
-        return np.concatenate([_unit(session.run(None, feed(tokenize(_plain(text))))[0]) for text in texts])
+        return np.concatenate([unit(session.run(None, feed(tokenize(_plain(text))))[0]) for text in texts])
 
     def feed(ids: list[int]) -> dict[str, Any]:
         padded = ids + [pad] * ((length or len(ids)) - len(ids))
@@ -92,9 +92,9 @@ def _onnx_tower(path: str, settings: dict[str, Any], tokenize: Tokenize) -> Text
     return encode
 
 
-def _unit(rows: FloatArray) -> FloatArray:
-    unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return unit
+def unit(rows: FloatArray) -> FloatArray:
+    scaled: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
 
 
 def _plain(text: str) -> str:
