@@ -8,16 +8,21 @@ FULL = {
     "decode": [],
     "catalog": [],
     "query": [],
+    "questions": [],
+    "confidence": [],
     "index": [],
     "search": [],
+    "evaluate": [],
 }
 QUICK = {
     "scan": ["20000", "--repeat", "1"],
     "decode": ["--pairs", "1", "--photos", "1"],
     "catalog": ["--rows", "2000", "--pairs", "1"],
     "query": ["--rows", "500", "--runs", "1"],
+    "questions": ["--rows", "2000", "--pairs", "1"],
     "index": ["--photos", "32", "--pairs", "1", "--many", "1000"],
     "search": ["--rows", "20000", "--ann-rows", "5000", "--pairs", "1"],
+    "evaluate": ["--questions", "2000", "--documents", "500", "--photos", "20", "--runs", "1"],
 }
 """Proves that every benchmark still runs; its figures mean nothing."""
 
