@@ -24,7 +24,7 @@ from mmsearch.indexer.scan import walk
 from mmsearch.indexer.summary import Summary
 from mmsearch.media.decode import pieces
 from mmsearch.media.pieces import Piece
-from mmsearch.media.sandbox import Sandbox
+from mmsearch.media.sandbox import shared
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
@@ -151,8 +151,8 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
-        sandbox = Sandbox() if options.isolate else None
-        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, sandbox or pieces, options.follow_links)
+        decode = shared() if options.isolate else pieces
+        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, decode, options.follow_links)
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
@@ -165,8 +165,6 @@ class Ingest:
             self._commit(scope, ready)
         finally:
             preparer.close()
-            if sandbox is not None:
-                sandbox.close()
 
     def _until_stopped(self, work: Iterable[T]) -> Iterator[T]:
         for one in work:

@@ -108,5 +108,7 @@ def _descriptor(file: Any) -> Any:
 
 
 def _words(error: Any) -> str:
+    if error.code == 7:  # its text speaks of a file that does not exist
+        return "no sound is found in it"
     # Not str(error): it begins with the number of the descriptor.
     return " ".join(str(error.error_string).rstrip(".").split()).lower()

@@ -23,7 +23,9 @@ def outcome(format_: str, error: Exception) -> MediaError:
         return Transient("gone before it was decoded")
     if isinstance(error, OSError) and error.errno in _TRANSIENT:
         return Transient(str(error.strerror).lower())
-    text = " ".join(str(error).split())
+    # A system's error, or FFmpeg's, whose own text holds the file's name.
+    words = getattr(error, "strerror", None) or str(error)
+    text = " ".join(words.split())
     if CUT_OFF.search(text):
         return Rejected(f"truncated {format_}")
     text = "".join(c if c.isprintable() else "?" for c in _ADDRESS.sub("", text))[:100]

@@ -6,6 +6,7 @@ input, so also when this process is killed. `worker` is the other end, and has t
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -49,10 +51,7 @@ class Sandbox:
         self._turns = tempfile.TemporaryFile()  # noqa: SIM115  locked by whoever decodes a very large picture
 
     def __call__(self, source: Source, spec: EncoderSpec) -> Pieces:
-        try:
-            worker = self._idle.pop()
-        except IndexError:
-            worker = _Worker(*self._limits, self._turns.fileno())
+        worker = self._take()
         try:
             return (yield from worker.pieces(source, spec))
         finally:
@@ -61,11 +60,34 @@ class Sandbox:
             else:
                 worker.close()
 
+    def _take(self) -> _Worker:
+        while True:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                return _Worker(*self._limits, self._turns.fileno())
+            if worker.alive():
+                return worker
+            worker.close()
+
+    def disown(self) -> None:
+        """In a fork: the processes answer the other one."""
+        self._idle = []
+
     def close(self) -> None:
         """End the processes. Nothing may be decoding."""
         while self._idle:
             self._idle.pop().close()
         self._turns.close()
+
+
+@cache
+def shared() -> Sandbox:
+    """The processes of this program: they stay for the next run, because starting them takes 0.2 s."""
+    sandbox = Sandbox()
+    atexit.register(sandbox.close)
+    os.register_at_fork(after_in_child=sandbox.disown)
+    return sandbox
 
 
 class _Worker:
@@ -161,6 +183,9 @@ class _Worker:
         if code in (-signal.SIGKILL, -signal.SIGTERM):
             raise Transient("its decoder was killed from outside")  # by a system out of memory, for instance
         raise Rejected(f"breaks its decoder ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})")
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def close(self) -> None:
         self.usable = False

@@ -140,7 +140,11 @@ def _perform(job: Job, log: Log) -> dict[str, Any]:
             def heard(summary: Summary) -> None:
                 log(acknowledged=summary.added + summary.updated + summary.reused)
 
-            summary = library.index([job.tree], model=job.model, index=job.kind, device="cpu", progress=heard)
+            # No decoding processes: 10,000 runs would each wait for them, and they hold nothing that a kill could lose.
+            options = ingest.Options(isolate=False)
+            summary = library.index(
+                [job.tree], model=job.model, index=job.kind, device="cpu", options=options, progress=heard
+            )
             return {**summary.counts(), "seen": summary.seen, "offline": len(summary.offline)}
         case "repair":
             return {"lines": library.repair()}
