@@ -7,9 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-import mmsearch
-
-_PACKAGES = {"numpy": "numpy", "onnxruntime": "onnxruntime", "faiss": "faiss-cpu", "torch": "torch", "PIL": "pillow"}
+_PACKAGES = {
+    "mmsearch": "mmsearch",
+    "numpy": "numpy",
+    "onnxruntime": "onnxruntime",
+    "faiss": "faiss-cpu",
+    "torch": "torch",
+    "PIL": "pillow",
+}
 
 
 def latency(name: str, ms: list[float]) -> dict[str, float]:
@@ -35,7 +40,7 @@ def peak_mb() -> float | None:
 
 def versions() -> dict[str, str]:
     """Versions of what took part: mmsearch, Python, and the libraries that are loaded."""
-    found = {"mmsearch": mmsearch.__version__, "python": sys.version.split()[0]}
+    found = {"python": sys.version.split()[0]}
     for module, package in _PACKAGES.items():
         if module in sys.modules:
             try:
