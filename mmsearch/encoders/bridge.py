@@ -13,8 +13,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsearch.errors import EncoderError, MissingModel
 from mmsearch.types import Encoder, FloatArray, Media, Modality, require_same_space
@@ -22,35 +25,34 @@ from mmsearch.types import Encoder, FloatArray, Media, Modality, require_same_sp
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bridge:
-    """A fitted map. ``weight`` float32 ``(audio dim, dim)``, ``centre`` ``(audio dim,)``, ``target`` ``(dim,)``."""
+    """A fitted map: float32 ``weight`` ``(audio dim, dim)``, ``words`` ``(audio dim,)``, ``photos`` ``(dim,)``."""
 
     image_model: str
     image_space: str
     audio_model: str
     audio_space: str
     weight: FloatArray
-    centre: FloatArray
-    """The mean of the audio vectors: sounds lie in a corner of their space, apart from words (the modality gap)."""
-    target: FloatArray
-    """Where that corner's middle goes to in the image-text space."""
+    words: FloatArray
+    """The middle of the words in the audio-text space: sounds are told apart by where they lie from there."""
+    photos: FloatArray
+    """The middle of the photos in the image-text space: there the sounds are put."""
+    spread: float
+    """How far photos lie from their middle. Photos score lower than words do (the modality gap); sounds that were put
+    where their words are would stand before every photo."""
     audio_rate: int
     audio_window: float
 
     def carry(self, sounds: FloatArray) -> FloatArray:
         """Vectors of the audio-text model, unit rows ``(n, audio dim)``, as unit rows ``(n, dim)``."""
-        moved: FloatArray = (sounds - self.centre) @ self.weight
-        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-        moved += self.target
-        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-        return moved
+        moved = np.float32(self.spread) * unit((sounds - self.words) @ self.weight)
+        return unit(moved + self.photos)
 
     @property
     def space(self) -> str:
         """The fingerprint: it changes with either model and with the map."""
-        parts = [self.image_space, self.audio_space, self.weight, self.centre, self.target]
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+        digest = hashlib.sha256(f"{self.image_space} {self.audio_space} {self.spread!r}".encode())
+        for part in (self.weight, self.words, self.photos):
+            digest.update(np.ascontiguousarray(part).tobytes())
         return f"bridge-{digest.hexdigest()[:16]}"
 
     def save(self, path: str) -> None:
@@ -63,13 +65,18 @@ class Bridge:
         os.replace(fresh, path)
 
 
+def unit(rows: npt.NDArray[Any]) -> FloatArray:
+    """Rows of length 1; a row of zeros stays as it is."""
+    return cast(FloatArray, rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12)))
+
+
 def read(path: str) -> Bridge:
     """The bridge in a file. Raises ``MissingModel`` where there is none, or a damaged one."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             values = {name: stored[name] for name in stored.files}
         return Bridge(**{name: value.item() if value.ndim == 0 else value for name, value in values.items()})
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
         raise MissingModel(f"bridge:{path} can't be read ({error}): run `mmsearch bridge` again") from None
 
 

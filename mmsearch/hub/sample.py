@@ -59,7 +59,7 @@ def from_library(reader: Reader, count: int) -> Sample:
         "SELECT r.path, i.path, i.caption FROM item i JOIN root r ON r.id = i.root_id "
         "WHERE i.modality = 'image' AND i.state = 'ok' AND i.gone IS NULL ORDER BY i.id"
     )
-    there = [(os.path.join(os.fsdecode(root), os.fsdecode(path)), text) for root, path, text in rows]  # type: ignore[arg-type]
+    there = [(os.path.join(os.fsdecode(root), os.fsdecode(path)), text) for root, path, text in rows]
     if not there:
         raise UsageError("this library has no photos to measure with: mmsearch index FOLDER")
     chosen = np.random.default_rng(0).permutation(len(there))[:count]

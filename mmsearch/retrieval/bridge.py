@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.encoders.bridge import Bridge
+from mmsearch.encoders.bridge import Bridge, unit
 from mmsearch.errors import EncoderError, UsageError
 from mmsearch.types import Encoder, FloatArray, Modality
 
 FEWEST = 200
 """Sentences without which there is nothing to fit."""
+FEWEST_PHOTOS = 20
+"""With fewer, words stand in for them: a handful says nothing of where photos lie."""
 RIDGES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 """Shares of the mean variance; the one that carries unseen sentences best is taken."""
 HELD_OUT = 0.2
@@ -38,12 +40,12 @@ class Fit:
     ridge: float
 
 
-def fit(image: Encoder, audio: Encoder, sentences: Sequence[str], sounds: FloatArray) -> tuple[Bridge, Fit]:
+def fit(image: Encoder, audio: Encoder, sentences: Sequence[str], photos: FloatArray) -> tuple[Bridge, Fit]:
     """The bridge from ``audio``'s space to ``image``'s.
 
-    ``sounds`` float32 ``(n, audio dim)`` are vectors of some sounds, for their mean alone. Raises ``UsageError`` for
-    models that lack a modality and for too few sentences, ``EncoderError`` if the words of one can't be carried to the
-    other: then there is no bridge.
+    ``photos`` float32 ``(n, dim)`` are vectors of some photos, for their mean and spread alone. Raises ``UsageError``
+    for models that lack a modality and for too few sentences, ``EncoderError`` if the words of one can't be carried to
+    the other: then there is no bridge.
     """
     for encoder, needed in ((image, {Modality.IMAGE, Modality.TEXT}), (audio, {Modality.AUDIO, Modality.TEXT})):
         if lacking := needed - encoder.spec.modalities:
@@ -63,14 +65,17 @@ def fit(image: Encoder, audio: Encoder, sentences: Sequence[str], sounds: FloatA
             f"the words of {audio.spec.name} can't be carried to {image.spec.name}: of {test} unseen sentences "
             f"{100 * hit1:.1f} % found themselves: search both spaces instead, results are fused by rank"
         )
+    around = photos if len(photos) >= FEWEST_PHOTOS else target
+    middle = around.mean(axis=0)
     bridge = Bridge(
         image_model=image.spec.name,
         image_space=image.spec.space,
         audio_model=audio.spec.name,
         audio_space=audio.spec.space,
         weight=_solve(source, target, ridge),
-        centre=sounds.mean(axis=0) if len(sounds) else source.mean(axis=0),
-        target=target.mean(axis=0),
+        words=source.mean(axis=0),
+        photos=middle,
+        spread=float(np.median(np.linalg.norm(around - middle, axis=1))),
         audio_rate=audio.spec.audio_rate or 0,
         audio_window=audio.spec.audio_window,
     )
@@ -96,7 +101,4 @@ def _hit1(source: FloatArray, target: FloatArray, test: int, ridge: float) -> fl
     weight = _solve(source[test:], target[test:], ridge)
     carried = (source[:test] - source[test:].mean(axis=0)) @ weight
     there = target[:test] - target[test:].mean(axis=0)
-    carried, there = (
-        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (carried, there)
-    )
-    return float(((carried @ there.T).argmax(axis=1) == np.arange(test)).mean())
+    return float(((unit(carried) @ unit(there).T).argmax(axis=1) == np.arange(test)).mean())

@@ -13,7 +13,7 @@ from mmsearch.retrieval.bridge import Fit, fit
 from mmsearch.retrieval.sentences import sentences as own_sentences
 from mmsearch.store import artifacts
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.derive import Origin, fill, sound_vectors
+from mmsearch.store.derive import Origin, fill, some_vectors
 from mmsearch.store.reader import Space
 from mmsearch.types import Encoder, Modality, require_same_space
 
@@ -56,7 +56,7 @@ def bridge_library(
     for space, encoder in ((image, first), (audio, second)):
         require_same_space(space.fingerprint, encoder.spec.space)
     texts = [*own_sentences(), *(str(row[0]) for row in reader.query(_CAPTIONS)), *sentences]
-    bridge, quality = fit(first, second, texts, sound_vectors(catalog, audio))
+    bridge, quality = fit(first, second, texts, some_vectors(catalog, image, Modality.IMAGE))
     os.makedirs(os.path.join(catalog.folder, FOLDER), exist_ok=True)
     path = os.path.join(catalog.folder, FOLDER, f"{bridge.space}.npz")
     bridge.save(path)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmsearch.store import rows
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import Space, encode_vectors
-from mmsearch.types import Embeddings, FloatArray
+from mmsearch.types import Embeddings, FloatArray, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,11 @@ def fill(catalog: Catalog, target: Space, origins: list[Origin]) -> list[int]:
 
     One block is one transaction: after a kill, the next call does the rest.
     """
-    return [_take(catalog, target, origin) for origin in origins]
+    taken = [_take(catalog, target, origin) for origin in origins]
+    kinds = {str(row[0]) for row in catalog.reader.query(_KINDS, (target.id,))}
+    with catalog.transaction() as connection:
+        rows.note_kinds(connection, target.id, kinds)
+    return taken
 
 
 def _take(catalog: Catalog, target: Space, origin: Origin) -> int:
@@ -39,19 +44,19 @@ def _take(catalog: Catalog, target: Space, origin: Origin) -> int:
         if not keep.any():
             continue
         carried = Embeddings(block.ids[keep], origin.carry(block.vectors[keep]))
-        rows = [
+        stored_rows = [
             (target.id, segment_id, *stored)
             for segment_id, stored in zip(carried.ids.tolist(), encode_vectors(carried.vectors), strict=True)
         ]
         with catalog.transaction() as connection:
-            connection.exec_driver_sql(_INSERT, rows)
-        taken += len(rows)
+            connection.exec_driver_sql(_INSERT, stored_rows)
+        taken += len(stored_rows)
     return taken
 
 
-def sound_vectors(catalog: Catalog, space: Space, most: int = 20_000) -> FloatArray:
-    """Up to ``most`` vectors of sounds of a space, float32 ``(n, dim)``."""
-    ids = [int(str(row[0])) for row in catalog.reader.query(_SOUNDS, (space.id, most))]
+def some_vectors(catalog: Catalog, space: Space, modality: Modality, most: int = 20_000) -> FloatArray:
+    """Up to ``most`` vectors of one kind of segment of a space, float32 ``(n, dim)``."""
+    ids = [int(str(row[0])) for row in catalog.reader.query(_SOME, (space.id, modality, most))]
     return catalog.reader.vectors(space.id, space.dim, ids).vectors
 
 
@@ -60,8 +65,12 @@ SELECT s.id FROM segment s JOIN item i ON i.id = s.item_id
 WHERE (coalesce(s.modality, i.modality) = 'audio') = ?
   AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.segment_id = s.id AND e.space_id = ?)
 """
-_SOUNDS = """
+_SOME = """
 SELECT s.id FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id
-WHERE e.space_id = ? AND coalesce(s.modality, i.modality) = 'audio' ORDER BY e.seq LIMIT ?
+WHERE e.space_id = ? AND coalesce(s.modality, i.modality) = ? ORDER BY e.seq LIMIT ?
+"""
+_KINDS = """
+SELECT DISTINCT coalesce(s.modality, i.modality)
+FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id WHERE e.space_id = ?
 """
 _INSERT = "INSERT INTO embedding (space_id, segment_id, vector, crc32) VALUES (?, ?, ?, ?)"

@@ -122,8 +122,13 @@ def insert_embeddings(connection: Connection, space_id: int, segments: Iterable[
 
 
 def note_held(connection: Connection, space_id: int, records: Sequence[Record]) -> None:
+    note_kinds(
+        connection, space_id, {str(detail.modality or r.modality) for r in records for _, detail in r.segments()}
+    )
+
+
+def note_kinds(connection: Connection, space_id: int, kinds: set[str]) -> None:
     """Note which kinds of media a space holds: a query asks other spaces for those that the chosen one lacks."""
-    kinds = {str(detail.modality or r.modality) for r in records for _, detail in r.segments()}
     key = {"key": f"{HOLDS}{space_id}"}
     held = connection.execute(text("SELECT value FROM setting WHERE key = :key"), key).scalar() or ""
     if not kinds <= set(held.split(",")):
