@@ -117,6 +117,27 @@ class HfEncoder(TorchEncoder):
         # Since transformers 5 these methods give an output object, before that the tensor itself.
         return found if hasattr(found, "shape") else found.pooler_output
 
+    def prepared(self, batch: Sequence[Media]) -> Any:
+        """Normalised pixels float32 ``(n, 3, h, w)``, None if the model takes more than that (SigLIP2's patches)."""
+        tensors = self.inputs[Modality.IMAGE](batch)
+        pixels = tensors.pop("pixel_values")
+        return None if tensors or pixels.ndim != 4 else pixels
+
+    def picture_module(self) -> Any:
+        """A torch module from these to rows."""
+        import torch
+
+        class Pictures(torch.nn.Module):  # type: ignore[misc]
+            def __init__(self, model: Any) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, pixels: Any) -> Any:
+                found = self.model.get_image_features(pixel_values=pixels)
+                return getattr(found, "pooler_output", found)
+
+        return Pictures(self.model)
+
     def _place(self, tensor: Any) -> Any:
         return tensor.to(self.device, self._dtype if tensor.is_floating_point() else None)
 

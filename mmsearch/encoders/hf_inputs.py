@@ -60,14 +60,14 @@ class Pictures:
 
     def __init__(self, name: str, processor: Any) -> None:
         self._processor = processor
-        self.wanted = _wanted(name, processor.to_dict())
+        self.wanted = wanted(name, processor.to_dict())
 
     def __call__(self, batch: Sequence[Media]) -> dict[str, Any]:
         pictures = list(to_pixels(batch, "cpu"))
         return dict(self._processor(pictures, do_resize=False, input_data_format="channels_first", return_tensors="pt"))
 
 
-def _wanted(name: str, settings: dict[str, Any]) -> ImageInput:
+def wanted(name: str, settings: dict[str, Any]) -> ImageInput:
     """The picture that is left to crop, scale and normalise once it has been resized."""
     size = {key: value for key, value in dict(settings.get("size") or {}).items() if value}
     resample = _RESAMPLE.get(int(settings.get("resample") or 0))

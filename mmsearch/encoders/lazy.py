@@ -29,12 +29,24 @@ class LazyEncoder:
         self._load, self._device, self._makers = load, device, dict(towers or {})
         self._model: Encoder | None = None
         self._towers: dict[Modality, Tower] = {}
-        self._lock = threading.Lock()
+        self._lock, self._tower_lock = threading.Lock(), threading.Lock()
+
+    @classmethod
+    def of(cls, model: Encoder) -> LazyEncoder:
+        """A model that is loaded already, behind towers that can be replaced."""
+        lazy = cls(model.spec, lambda: model, str(getattr(model, "device", "cpu")))
+        lazy._model = model
+        return lazy
+
+    def use(self, modality: Modality, make: Callable[[], Tower]) -> None:
+        """Let ``make`` give the tower of a modality, when it is first needed."""
+        self._makers[modality] = make
 
     @property
     def device(self) -> str:
         """Where the model runs; what was asked for until it is loaded."""
-        return str(getattr(self._model, "device", self._device))
+        towers = [str(tower.device) for tower in self._towers.values() if hasattr(tower, "device")]
+        return towers[0] if towers else str(getattr(self._model, "device", self._device))
 
     @property
     def loaded(self) -> Encoder | None:
@@ -51,6 +63,14 @@ class LazyEncoder:
             return self._tower(modality)(batch)
         return self.model().encode(batch, modality)
 
+    def encode_query(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
+        """As ``encode``, by the model's own way for questions if it has one."""
+        if modality in self._makers or modality not in self.spec.modalities:
+            return self.encode(batch, modality)
+        model = self.model()
+        rows: FloatArray = getattr(model, "encode_query", model.encode)(batch, modality)
+        return rows
+
     def model(self) -> Encoder:
         """The whole model. Raises ``MissingModel`` if it is no longer the one that the spec describes."""
         with self._lock:
@@ -62,7 +82,7 @@ class LazyEncoder:
             return self._model
 
     def _tower(self, modality: Modality) -> Tower:
-        with self._lock:
+        with self._tower_lock:
             if modality not in self._towers:
                 self._towers[modality] = self._makers[modality]()
             return self._towers[modality]

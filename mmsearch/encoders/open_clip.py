@@ -106,8 +106,16 @@ class OpenClipEncoder(TorchEncoder):
         if modality is Modality.TEXT:
             tokens = self.tokenizer([plain(text) for text in cast(Sequence[str], batch)])
             return self.model.encode_text(tokens.to(self.device))
-        pixels = to_pixels(batch, self.device)
-        return self.model.encode_image(pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype))
+        return self.model.encode_image(self.prepared(batch).to(self._dtype))
+
+    def prepared(self, batch: Sequence[Media]) -> Any:
+        """Normalised pixels float32 ``(n, 3, size, size)`` on the model's device."""
+        pixels = to_pixels(batch, str(self._mean.device))
+        return pixels.float().div_(255).sub_(self._mean).div_(self._std)
+
+    def picture_module(self) -> Any:
+        """The torch module from these to rows."""
+        return self.model.visual
 
 
 def _image_input(name: str, cfg: dict[str, Any]) -> ImageInput:

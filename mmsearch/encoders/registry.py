@@ -25,10 +25,15 @@ BUILTIN = {
     "mini": "mmsearch.encoders.mini:load",
     "open_clip": "mmsearch.encoders.open_clip:load",
     "hf": "mmsearch.encoders.hf:load",
+    "st": "mmsearch.encoders.st:load",
     "onnx": "mmsearch.encoders.onnx:load",
     "fake": "mmsearch.encoders.fake:load",
     "bridge": "mmsearch.encoders.bridge:load",
 }
+
+
+_TORCH = ("open_clip", "hf")
+"""Families whose pictures can be encoded in several ways: ``auto`` takes the fastest, ``cpu`` is float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,18 @@ def load(name: str, device: str = "cpu") -> Encoder:
     family = name.partition(":")[0]
     if family in BUILTIN:
         module, attribute = BUILTIN[family].split(":")
-        return cast(Factory, getattr(import_module(module), attribute))(name, device)
+        encoder = cast(Factory, getattr(import_module(module), attribute))(name, device)
+        return _quickened(encoder) if device == "auto" and family in _TORCH else encoder
     plugins = _plugins()
     if family not in plugins:
         raise UsageError(f"no model {name!r}: did you mean {_nearest(family, [*BUILTIN, *plugins, *presets.names()])}?")
     return cast(Factory, plugins[family]())(name, device)
+
+
+def _quickened(encoder: Encoder) -> Encoder:
+    from mmsearch.encoders.probe import quickened
+
+    return quickened(encoder)
 
 
 def available() -> list[Description]:
@@ -65,6 +77,7 @@ def available() -> list[Description]:
 
     runtime = "" if find_spec("onnxruntime") else 'pip install "mmsearch[cpu]"'
     hf = "" if find_spec("transformers") and find_spec("torch") else 'pip install "mmsearch[hf]"'
+    st = "" if find_spec("sentence_transformers") else 'pip install "mmsearch[st]"'
     clip = "" if find_spec("open_clip") else 'pip install "mmsearch[clip]"'
     described = [
         ("mini", runtime, "non-commercial research", "photos and words, small, offline, inside the package"),
@@ -72,6 +85,7 @@ def available() -> list[Description]:
         ("open_clip:hf-hub:OWNER/REPO", clip, "the model's own", "a model of open_clip in the Hugging Face cache"),
         ("open_clip:local-dir:PATH", clip, "the model's own", "a model of open_clip in a folder"),
         ("hf:OWNER/REPO or hf:PATH", hf, "the model's own", "any dual encoder of transformers: pictures or sounds"),
+        ("st:OWNER/REPO or st:PATH", st, "the model's own", "any model of sentence-transformers 5.4 or later"),
         ("onnx:PATH", runtime, "the model's own", "a folder that `mmsearch models export` wrote"),
         ("fake:DIM", "", "Apache-2.0", "knows colours only: for tests"),
     ]

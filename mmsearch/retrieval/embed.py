@@ -42,7 +42,8 @@ def unit(total: FloatArray) -> FloatArray:
 
 def _vector(encoder: Encoder, part: Asked, allow_url: bool) -> FloatArray:
     if part.kind == "text":
-        (vector,) = encoder.encode([part.value], Modality.TEXT)
+        # Some models make other vectors of a question than of a document; the protocol asks for one verb only.
+        (vector,) = getattr(encoder, "encode_query", encoder.encode)([part.value], Modality.TEXT)
         return unit(vector)
     if part.kind == "file":
         return file_vector(encoder, os.path.expanduser(part.value))

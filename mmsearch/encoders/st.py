@@ -1,0 +1,129 @@
+"""Models of sentence-transformers 5.4 or later: what they say of their modalities is used as it is.
+
+``st:OWNER/REPO`` is a repository in the Hugging Face cache, ``st:PATH`` a folder. What is indexed goes through
+``encode_document``, a question through ``encode_query``: with their prompts, one model makes two different vectors of a
+sentence. Nothing is downloaded, and no code of a repository runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from mmsearch.encoders import hf_source, known
+from mmsearch.encoders.device import resolve
+from mmsearch.encoders.hf import quiet
+from mmsearch.encoders.hf_inputs import Sounds, wanted
+from mmsearch.encoders.lazy import LazyEncoder
+from mmsearch.encoders.torch_base import TorchEncoder, default_precision, line, offline, plain
+from mmsearch.errors import EncoderError, MissingExtra, MissingModel, UsageError
+from mmsearch.types import Encoder, EncoderSpec, FloatArray, ImageInput, Media, Modality
+
+CODE_VERSION = 1
+"""Part of the fingerprint: raise it with any change of code that alters a vector."""
+_TAKEN = {"text": Modality.TEXT, "image": Modality.IMAGE, "audio": Modality.AUDIO}
+_ANY_SIZE = ImageInput(size=448, fit="pad")
+"""For models that take pictures of any size: all of it, at a size at which objects are still told apart."""
+
+
+def load(name: str, device: str = "cpu") -> Encoder:
+    """The encoder of this name; bf16 on CUDA, float32 on the CPU.
+
+    A model whose files are those of an earlier call is neither hashed nor loaded before its first vector is wanted.
+    Raises ``MissingExtra`` without sentence-transformers 5.4, ``UsageError`` for a device that is not here,
+    ``MissingModel`` for files that are not here or are damaged.
+    """
+    name = hf_source.absolute(name)
+    packages = known.versions("sentence-transformers", "transformers", "tokenizers")
+    key = [name, str(CODE_VERSION), *known.hub_place(), *packages]
+    spec = known.recall(key)
+    if spec is None:
+        return _load(name, device, key)
+    if device not in ("cpu", "auto"):
+        resolve(device)
+    return LazyEncoder(spec, lambda: _load(name, device, key), device)
+
+
+def _load(name: str, device: str, key: Sequence[str]) -> SentenceEncoder:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtra(f"{name} ({error})", "st") from error
+    if not hasattr(SentenceTransformer, "modalities"):
+        raise MissingExtra(f"{name} (sentence-transformers before 5.4 knows no modalities)", "st")
+    place = resolve(device)
+    folder = hf_source.find(name)
+    digest = hf_source.digest(name, folder)
+    dtype = {"bf16": "bfloat16"}.get(default_precision(place), "float32")
+    with offline(), quiet():
+        try:
+            options = {"dtype": dtype, "weights_only": True}
+            model = SentenceTransformer(folder, device=place, local_files_only=True, model_kwargs=options)
+        except Exception as error:  # third-party code on a user's files: anything may come
+            raise MissingModel(f"{name} can't be loaded ({line(error)}): {hf_source.remedy(name)}") from error
+        encoder = SentenceEncoder(name, model.eval(), digest, place)
+    known.remember(key, encoder.spec, hf_source.files(folder))
+    return encoder
+
+
+class SentenceEncoder(TorchEncoder):
+    """A sentence-transformers model behind the ``Encoder`` protocol."""
+
+    def __init__(self, name: str, model: Any, digest: str, device: str) -> None:
+        super().__init__()
+        self.model, self.device = model, device
+        kinds = frozenset(_TAKEN[kind] for kind in model.modalities if kind in _TAKEN)
+        if Modality.TEXT not in kinds:
+            raise UsageError(f"{name} takes no words: nothing could be asked")
+        processor = getattr(model[0], "processor", None)
+        sounds = Sounds(cast(Any, processor).feature_extractor) if Modality.AUDIO in kinds else None
+        self._rate = sounds.rate if sounds else None
+        facts = [CODE_VERSION, digest, dict(model.prompts), model.default_prompt_name]
+        self.spec = EncoderSpec(
+            name=name,
+            space=f"st-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}",
+            dim=int(model.encode_query(["a"]).shape[1]),
+            modalities=kinds,
+            licence="the model's own",
+            image=_picture(name, processor) if Modality.IMAGE in kinds else None,
+            audio_rate=self._rate,
+            audio_window=sounds.window if sounds else 10.0,
+        )
+
+    def features(self, batch: Sequence[Media], modality: Modality) -> Any:
+        return self._run(self.model.encode_document, batch, modality)
+
+    def encode_query(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
+        """As ``encode``, for what is asked instead of what is indexed."""
+        if modality not in self.spec.modalities:
+            raise EncoderError(f"{self.spec.name} can't encode {modality}")
+        rows = self._run(self.model.encode_query, batch, modality).float().cpu().numpy()
+        unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+    def _run(self, encode: Any, batch: Sequence[Media], modality: Modality) -> Any:
+        inputs: list[Any] = list(batch)
+        if modality is Modality.TEXT:
+            inputs = [plain(text) for text in inputs]
+        elif modality is Modality.IMAGE:
+            from PIL import Image
+
+            inputs = [Image.fromarray(pixels) for pixels in inputs]
+        else:
+            inputs = [{"array": samples, "sampling_rate": self._rate} for samples in inputs]
+        return encode(inputs, batch_size=len(inputs), convert_to_tensor=True, show_progress_bar=False)
+
+
+def _picture(name: str, processor: Any) -> ImageInput:
+    """The resize that the model's processor would do first, where it has a fixed size."""
+    settings = getattr(processor, "image_processor", processor).to_dict()
+    if settings.get("merge_size") or settings.get("min_pixels"):
+        return _ANY_SIZE
+    try:
+        return wanted(name, settings)
+    except UsageError:
+        return _ANY_SIZE
