@@ -25,6 +25,7 @@ from mmsearch.indexer.summary import Summary
 from mmsearch.media.decode import pieces
 from mmsearch.media.pieces import Piece
 from mmsearch.media.sandbox import shared
+from mmsearch.media.sniff import still_unsupported
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
@@ -140,7 +141,9 @@ class Ingest:
         match known.state:
             case State.PARTIAL if known.encoded:
                 pass
-            case State.REJECTED | State.SKIPPED if not self.options.retry:
+            case State.REJECTED if not self.options.retry:
+                pass
+            case State.SKIPPED if not self.options.retry and still_unsupported(known.reason or "", self.encoder.spec):
                 pass
             case _:
                 return False

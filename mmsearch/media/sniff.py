@@ -27,6 +27,7 @@ AUDIO_FORMATS = LIBSNDFILE_FORMATS | {"M4A", "AAC", "WMA", "AMR", "CAF", "APE", 
 VIDEO_FORMATS = frozenset({"MP4", "Matroska", "AVI", "FLV", "MPEG", "MPEG-TS", "WMV", "Ogg"})
 
 _INDEXED = {Modality.IMAGE: IMAGE_FORMATS, Modality.AUDIO: AUDIO_FORMATS, Modality.VIDEO: VIDEO_FORMATS}
+_PACKAGES = {"heic": ("pi_heif",), "audio": ("soundfile", "soxr"), "video": ("av", "soxr")}
 # A video's frames are images to the encoder, its sound track is sound.
 _TAKEN_AS = {Modality.VIDEO: frozenset({Modality.IMAGE, Modality.AUDIO})}
 _FILES = {Modality.IMAGE: "pictures", Modality.AUDIO: "sounds", Modality.VIDEO: "videos", Modality.TEXT: "texts"}
@@ -147,10 +148,22 @@ def require_indexable(head: bytes, size: int, spec: EncoderSpec | None = None) -
 def missing_extra(kind: Kind) -> str | None:
     """The extra that brings the decoder of such files, if it is not installed."""
     if kind.modality is Modality.IMAGE:
-        return None if kind.format != "HEIC" or _installed("pi_heif") else "heic"
-    if kind.modality is Modality.AUDIO and kind.format in LIBSNDFILE_FORMATS:
-        return None if _installed("soundfile") and _installed("soxr") else "audio"
-    return None if _installed("av") and _installed("soxr") else "video"
+        extra = "heic" if kind.format == "HEIC" else None
+    else:
+        extra = "audio" if kind.modality is Modality.AUDIO and kind.format in LIBSNDFILE_FORMATS else "video"
+    return None if extra is None or all(map(_installed, _PACKAGES[extra])) else extra
+
+
+def still_unsupported(reason: str, spec: EncoderSpec) -> bool:
+    """Whether a file once skipped for this reason need not be looked at again.
+
+    It need if the extra that it lacked is here now, if another model took no such files, or if this version knows more.
+    """
+    if extra := re.search(r"mmsearch\[(\w+)\]", reason):
+        return not all(map(_installed, _PACKAGES.get(extra[1], ())))
+    if " takes no " in reason:
+        return reason.startswith(f"{spec.name} takes no ")
+    return not re.match(r"(audio|video) files \(", reason)  # what versions before 0.2 said
 
 
 @cache
