@@ -142,12 +142,12 @@ def export(
         else:
             from mmsearch.encoders.export import export as write_onnx
 
-            write_onnx(presets.resolve(model), folder)
-            facts = {"folder": folder}
+            facts = {"folder": folder, "name": write_onnx(presets.resolve(model), folder)}
         if settings.json:
             render.document(model=model, **facts)
         else:
-            render.line(f"{model} is in {folder}")
+            use = f": mmsearch index FOLDER --model {facts['name']}" if "name" in facts else ""
+            render.line(f"{model} is in {folder}{use}")
 
 
 @app.command("import")
