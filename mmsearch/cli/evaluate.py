@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
+    from mmsearch.indexer.summary import Summary
     from mmsearch.library import Library
     from mmsearch.retrieval.datasets.base import Dataset, Request
     from mmsearch.retrieval.evaluate import Report
@@ -66,8 +68,10 @@ def command(
             bounds = [_bound(text) for text in fail_under]
             with tempfile.TemporaryDirectory(prefix="mmsearch-") as scratch:
                 request = None if mine else _request(arguments[0], images, captions, split, scratch)
-                asked = _read(settings, request, strict)
+                asked = _read(settings, request)
+                _require_whole(asked, strict)
                 library, asked = _indexed(settings, asked, scratch, mine, model, index, device)
+                _require_whole(asked, strict)
                 report = library.evaluate(asked, depth=depth, seed=seed, device="cpu" if device == "auto" else device)
                 _write(report, run_out, qrels_out, markdown, plots, failures)
                 library.close()
@@ -83,16 +87,17 @@ def _request(path: str, images: str | None, captions: str | None, split: str | N
     return Request(path=path, images=images, split=split, captions=captions, scratch=taken)
 
 
-def _read(settings: Settings, request: Request | None, strict: bool) -> Dataset:
+def _read(settings: Settings, request: Request | None) -> Dataset:
     """The set that was asked for, or for None the captions beside the library's own files."""
     from mmsearch.retrieval import datasets, mine
 
-    asked = mine.read(settings.library().reader) if request is None else datasets.read(request)
-    if asked.problems and strict:
-        raise UsageError(
-            f"{asked.problems[0]} ({len(asked.problems)} problems in all; without --strict they are counted)"
-        )
-    return asked
+    return mine.read(settings.library().reader) if request is None else datasets.read(request)
+
+
+def _require_whole(asked: Dataset, strict: bool) -> None:
+    if strict and asked.problems:
+        count = len(asked.problems)
+        raise UsageError(f"{asked.problems[0]} ({count} problems in all; without --strict they are counted)")
 
 
 def _indexed(
@@ -103,18 +108,33 @@ def _indexed(
     from mmsearch.library import Library
     from mmsearch.retrieval.evaluate import linked
 
+    if sys.stderr.isatty() and not (mine or settings.quiet):
+        render.note(f"indexing {len(asked.documents)} files")
     if mine or settings.folder is not None:
         library = settings.library()
         files = [] if mine else [document.path for document in asked.documents if document.path is not None]
         if files or model or index:
             folders = sorted({os.path.dirname(file) for file in files})
-            library.index(folders, model=model, index=index, device=device)
+            _blame(asked, library.index(folders, model=model, index=index, device=device))
         return library, asked
     folder = os.path.join(scratch, "files")
     os.mkdir(folder)
     asked, library = linked(asked, folder), Library(os.path.join(scratch, "library"))
-    library.index([folder], model=model, index=index or "exact", device=device, options=Options(follow_links=True))
+    options = Options(follow_links=True)
+    _blame(asked, library.index([folder], model=model, index=index or "exact", device=device, options=options))
     return library, asked
+
+
+def _blame(asked: Dataset, summary: Summary) -> None:
+    """The set's files that could not be indexed are problems of the set: what asks for them will miss."""
+    from mmsearch.retrieval.datasets.base import Problem
+
+    names = {document.path: document.id for document in asked.documents}
+    for failure in summary.failures:
+        if failure.path in names:
+            asked.problems.append(Problem(names[failure.path], 0, failure.reason))
+    for reason, count in summary.skip_reasons.items():
+        asked.problems.append(Problem(asked.name, 0, f"{count} files skipped: {reason}"))
 
 
 def _write(

@@ -71,6 +71,13 @@ def test_gate_and_usage(mmsearch, captions, options, code, says):
     assert says in result.stderr
 
 
+def test_a_photo_that_cannot_be_indexed_is_named(mmsearch, captions, tmp_path):
+    (tmp_path / "images" / "green.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    document = json.loads(mmsearch("evaluate", captions, "--model", "fake", "--json").stdout)
+    assert [problem["file"].rpartition("/")[2] for problem in document["problems"]] == ["set.jsonl", "green.png"]
+    assert document["image_retrieval_recall@5"] == 0.5
+
+
 def test_evaluate_a_named_library_and_my_own_captions(mmsearch, captions, tmp_path):
     named = tmp_path / "named"
     result = mmsearch("evaluate", captions, "--model", "fake", "--library", named, "--json")
