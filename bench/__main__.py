@@ -22,6 +22,7 @@ QUICK = {
     "questions": ["--rows", "2000", "--pairs", "1"],
     "index": ["--photos", "32", "--pairs", "1", "--many", "1000"],
     "search": ["--rows", "20000", "--ann-rows", "5000", "--pairs", "1"],
+    "media": ["--minutes", "0.2", "--pairs", "1", "--photos", "8"],
     "evaluate": ["--questions", "2000", "--documents", "500", "--photos", "20", "--runs", "1"],
 }
 """Proves that every benchmark still runs; its figures mean nothing."""

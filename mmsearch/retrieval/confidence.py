@@ -15,8 +15,8 @@ SAMPLE = 512
 FEWEST = 30
 """Below this many vectors a level can't be told."""
 
-EVEN, STEP = 4.8, 0.5
-"""The excess at which a hit is as likely there as not, and how fast that changes: fitted on Flickr8k val by `mini`."""
+EVEN, STEP = 4.85, 0.33
+"""The excess at which a hit is as likely there as not, and how fast that changes; `bench.confidence` fits them."""
 
 
 class Background:

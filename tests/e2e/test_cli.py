@@ -62,7 +62,10 @@ def test_query_json_has_the_promised_shape(indexed, photos, tmp_path):
     assert document["library"] == str(tmp_path / "library")
     assert set(document["took_ms"]) == {"load", "encode", "search", "total"}
     (hit,) = document["hits"]
-    assert set(hit) == {"rank", "score", "path", "modality", "span", "item_id", "segment_id", "space"}
+    assert set(hit) == {
+        *("rank", "score", "confidence", "path", "modality", "span", "page", "text", "taken", "added", "group"),
+        *("item_id", "segment_id", "space", "found_by"),
+    }
     assert (hit["rank"], hit["path"], hit["modality"], hit["span"]) == (1, str(photos / "red.png"), "image", None)
     assert hit["space"] == document["spaces"][0]["space"]
 

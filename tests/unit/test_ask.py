@@ -224,7 +224,7 @@ def test_rank_fusion_is_the_sum_of_reciprocal_ranks():
 
 def many(count: int = 60) -> list[Record]:
     rng = np.random.default_rng(1)
-    return [picture(f"dark{i}.jpg", rng.integers(20, 60, 3)) for i in range(count)]
+    return [picture(f"grey{i}.jpg", np.full(3, rng.integers(20, 250))) for i in range(count)]
 
 
 def test_what_stands_out_is_confident_and_what_does_not_is_not(library):

@@ -1,0 +1,95 @@
+"""What filters, fusion and calibration add to a question at 100,000 segments, in a warm process: pairs in turns.
+
+    python -m bench.questions [--rows 100000] [--pairs 15]
+
+Each row has the median time of a plain dense search and of one with something more, and the median of their ratios and
+differences. Goals: 0.1 % selectivity at most 1.5 times a plain search; fusion, filters and calibration under 5 ms more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+
+import numpy as np
+
+from bench.common import pairs, ratios, row, spread
+from mmsearch import Library
+from mmsearch.encoders import registry
+from mmsearch.store import artifacts, roots
+from mmsearch.store.catalog import Catalog, Record
+from mmsearch.types import FileStat, MediaFacts, Modality, State
+
+CAMERAS = ("FUJIFILM X100V", "Canon EOS R5", "Apple iPhone 15", None)
+
+
+def fill(folder: str, count: int) -> None:
+    """Photos with facts; one in a thousand is 9,999 pixels wide, and one in a thousand is named after a boat."""
+    spec = registry.load("mini").spec
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((count, spec.dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with Catalog(folder) as catalog:
+        space, scope = catalog.space(spec), roots.claim(catalog, b"/photos")
+        for start in range(0, count, 5000):
+            catalog.write_batch(
+                scope.root_id,
+                space.id,
+                [
+                    Record(
+                        file=FileStat(b"%d/%s%d.jpg" % (i // 500, b"boat" if i % 1000 == 7 else b"img", i), 1, i, i),
+                        state=State.OK,
+                        modality=Modality.IMAGE,
+                        spans=(None,),
+                        facts=MediaFacts(
+                            width=9999 if i % 1000 == 3 else 4000,
+                            taken=f"20{i % 25:02}-{i % 12 + 1:02}-{i % 28 + 1:02}T12:00:00",
+                            camera=CAMERAS[i % 4],
+                        ),
+                        vectors=vectors[i : i + 1],
+                    )
+                    for i in range(start, min(start + 5000, count))
+                ],
+            )
+        artifacts.refresh(catalog, space, "exact")
+
+
+CASES = {
+    "where width, 0.1 %": {"where": "width = 9999"},
+    "where taken and camera, 0.1 %": {"where": "taken = 2024-01-13 and camera ~ 'X100'"},
+    "where camera, 25 %": {"where": "camera ~ 'X100'"},
+    "min confidence (calibration)": {"min_confidence": 0.001},
+    "hybrid, no word matches": {"mode": "hybrid"},
+    "hybrid, 0.1 % match": {"mode": "hybrid", "text": "a boat on img7"},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--pairs", type=int, default=15)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        fill(f"{scratch}/library", arguments.rows)
+        with Library(f"{scratch}/library") as library:
+
+            def seconds(text: str = "a cat on a sofa", **options) -> float:
+                started = time.perf_counter()
+                library.search(text, **options)
+                return time.perf_counter() - started
+
+            for case, options in CASES.items():
+                text = options.pop("text", "a cat on a sofa")
+                seconds(text, **options), seconds(text)
+                more, plain = pairs(
+                    lambda o=options, t=text: seconds(t, **o), lambda t=text: seconds(t), arguments.pairs
+                )
+                added = statistics.median(1e3 * (a - b) for a, b in zip(more, plain, strict=True))
+                facts = {"rows": arguments.rows, "added_ms": round(added, 2), "plain_s": spread(plain, 5)}
+                row("questions", case, ratio=ratios(more, plain), with_s=spread(more, 5), **facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Questions from the shell: the grammar, filters, forms of output, batches, and the commands beside `query`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from tests.e2e.test_cli import COLOURS, indexed, lines, mmsearch, photos  # noqa: F401
+
+
+def paths(result) -> list[str]:
+    return [os.path.basename(line) for line in lines(result)]
+
+
+def test_the_grammar_from_the_shell(indexed, photos, tmp_path):  # noqa: F811
+    asked = indexed("query", "2:red", "+", photos / "blue.png", "-", "green", "--paths")
+    assert paths(asked) == ["red.png", "blue.png", "green.png"]
+    assert paths(indexed("query", "-", "--paths", "-k", "1", input=b"red\n- 3:green\n")) == ["red.png"]
+    assert paths(indexed("query", "--text", "green", "--dense", "--paths", "-k", "1")) == ["green.png"]
+    assert indexed("query", "./nothing.jpg").returncode == 2
+
+
+def test_filters_from_the_shell(indexed, photos):  # noqa: F811
+    Image.new("RGB", (90, 30), COLOURS["blue"]).save(photos / "wide.png")
+    indexed("index", photos)
+    assert paths(indexed("query", "red", "--where", "width > 50 and ext = png", "--paths")) == ["wide.png"]
+    assert indexed("query", "red", "--since", "tomorrow").returncode == 2
+    assert len(lines(indexed("query", "red", "--since", "yesterday"))) == 4
+    assert indexed("query", "red", "--until", "1999").returncode == 1
+    assert indexed("query", "red", "--modality", "audio").returncode == 1
+    wrong = indexed("query", "red", "--where", "widht > 50")
+    assert wrong.returncode == 2 and wrong.stderr.decode().splitlines()[-2:] == ["  widht > 50", "  ^"]
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--modality smell", "--modality"),
+        ("--sort size", "--sort"),
+        ("--near 91,0,1", "--near"),
+        ("--lexical --dense", "exclude"),
+    ],
+)
+def test_options_that_make_no_sense_exit_with_2(indexed, option, says):  # noqa: F811
+    result = indexed("query", "red", *option.split())
+    assert result.returncode == 2 and says in result.stderr.decode()
+
+
+def test_every_form_of_output_says_the_same(indexed, photos):  # noqa: F811
+    document = json.loads(indexed("query", "red", "--json").stdout)
+    rows = [json.loads(line) for line in lines(indexed("query", "red", "--jsonl"))]
+    assert rows == document["hits"]
+    table = list(csv.DictReader(io.StringIO(indexed("query", "red", "--csv").stdout.decode())))
+    assert [row["path"] for row in table] == [hit["path"] for hit in rows] == lines(indexed("query", "red", "--paths"))
+    assert [float(row["score"]) for row in table] == [hit["score"] for hit in rows]
+    assert indexed("query", "red", "--json", "--csv").returncode == 2
+
+
+def test_letters_and_meaning(indexed, photos):  # noqa: F811
+    os.rename(photos / "blue.png", photos / "sunset.png")
+    indexed("index", photos)
+    (hit,) = json.loads(indexed("query", "sunset", "--lexical", "--json").stdout)["hits"]
+    assert os.path.basename(hit["path"]) == "sunset.png" and hit["found_by"] == ["words"]
+    assert paths(indexed("query", "a sunset", "--paths"))[0] == "sunset.png"
+    assert paths(indexed("query", 'red "sunset"', "--paths")) == ["sunset.png"]
+    assert indexed("query", "nowhere", "--lexical").returncode == 1
+
+
+def test_a_batch_answers_line_by_line(indexed, tmp_path):  # noqa: F811
+    (tmp_path / "questions").write_text("red\n\n'2:green' - red\n")
+    rows = [json.loads(line) for line in lines(indexed("query", "--batch", tmp_path / "questions", "-k", "1"))]
+    assert [(row["question"], row["query"], os.path.basename(row["path"])) for row in rows] == [
+        (1, "red", "red.png"),
+        (2, "'2:green' - red", "green.png"),
+    ]
+    assert indexed("query", "red", "--batch", tmp_path / "questions").returncode == 2
+
+
+def test_similar(indexed, photos):  # noqa: F811
+    Image.new("RGB", (40, 30), (200, 40, 40)).save(photos / "reddish.png")
+    indexed("index", photos)
+    assert paths(indexed("similar", photos / "red.png", "--paths", "-k", "1")) == ["reddish.png"]
+    assert indexed("similar", photos / "nothing.png").returncode == 2
+
+
+def test_classify(indexed, photos, tmp_path):  # noqa: F811
+    result = indexed("classify", "red,green,blue", photos)
+    assert [line.split("\t")[0] for line in lines(result)] == ["blue", "green", "red"]
+    document = json.loads(indexed("classify", "red,green", photos / "red.png", "-k", "2", "--json").stdout)
+    assert [label["label"] for label in document["files"][0]["labels"]] == ["red", "green"]
+    (photos / "empty.jpg").touch()
+    assert indexed("classify", "red,green", photos).returncode == 3
+    assert indexed("classify", "red", photos).returncode == 2
+
+
+def test_dedup(indexed, photos):  # noqa: F811
+    assert indexed("dedup").returncode == 1
+    (photos / "copy.png").write_bytes((photos / "red.png").read_bytes())
+    indexed("index", photos)
+    (group,) = json.loads(indexed("dedup", "--json").stdout)["groups"]
+    assert sorted(map(os.path.basename, group["paths"])) == ["copy.png", "red.png"]
