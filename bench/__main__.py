@@ -12,6 +12,7 @@ FULL = {
     "confidence": [],
     "index": [],
     "search": [],
+    "encoders": [],
     "evaluate": [],
 }
 QUICK = {
@@ -22,6 +23,7 @@ QUICK = {
     "questions": ["--rows", "2000", "--pairs", "1"],
     "index": ["--photos", "32", "--pairs", "1", "--many", "1000"],
     "search": ["--rows", "20000", "--ann-rows", "5000", "--pairs", "1"],
+    "encoders": ["--model", "ViT-S-32-alt", "--pairs", "1", "--pictures", "2"],
     "media": ["--minutes", "0.2", "--pairs", "1", "--photos", "8"],
     "evaluate": ["--questions", "2000", "--documents", "500", "--photos", "20", "--runs", "1"],
 }

@@ -37,7 +37,8 @@ def folder(tmp_path_factory):
 def encoder(folder):
     from mmsearch.encoders import registry
 
-    return registry.load(f"open_clip:local-dir:{folder}")
+    loaded = registry.load(f"open_clip:local-dir:{folder}")
+    return loaded.model() if hasattr(loaded, "loaded") else loaded  # known from another file of tests
 
 
 @pytest.fixture
