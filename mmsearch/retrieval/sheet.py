@@ -32,52 +32,51 @@ img { width: 150px; height: 110px; object-fit: cover }
 
 def write(report: Report, path: str) -> int:
     """Write the page, of each direction the ``WORST`` questions that were not right at once; says how many."""
-    rows = [row for direction in report.directions for row in _section(report, direction)]
-    facts = report.facts
-    title = escape(f"{facts['dataset']}: what {facts['model']} got wrong")
-    page = f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>'
+    page = _Page(report)
+    rows = [row for direction in report.directions for row in page.section(direction)]
+    title = escape(f"{report.facts['dataset']}: what {report.facts['model']} got wrong")
+    head = f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>'
     try:
         with open(path, "w", encoding="utf-8", errors="xmlcharrefreplace") as file:
-            file.write("\n".join([page, *rows]) + "\n")
+            file.write("\n".join([head, *rows]) + "\n")
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be written').lower()}") from None
     return sum(row.startswith('<div class="row">') for row in rows)
 
 
-def _section(report: Report, direction: Direction) -> Iterator[str]:
-    failed = np.flatnonzero(direction.values["hit@1"] == 0)
-    worst = failed[np.argsort(-direction.exact.ranks[failed], kind="stable")][:WORST]
-    yield f"<h2>{escape(direction.name)}: {len(failed)} of {len(direction.queries)} not right at once</h2>"
-    for query in worst.tolist():
-        right = direction.qrels.document[direction.qrels.starts[query] : direction.qrels.starts[query + 1]].tolist()
-        came = [number for number in direction.run[query, :SHOWN].tolist() if number >= 0]
-        asked = _shown(report, direction, direction.source, direction.asked[query], "", False)
-        cells = [
-            _document(report, direction, number, f"{rank}", number in right) for rank, number in enumerate(came, 1)
-        ]
-        cells += ["<b>right:</b>", *(_document(report, direction, number, "", True) for number in right[:SHOWN])]
-        rank = f"rank {direction.exact.ranks[query]:.0f}"
-        yield f'<div class="row"><div class="asked">{asked}<br>{rank}</div>{"".join(cells)}</div>'
+class _Page:
+    """What the set's names stand for: texts, and files."""
 
+    def __init__(self, report: Report) -> None:
+        documents = report.dataset.documents
+        self._texts = {text.id: text.text for text in report.dataset.texts}
+        self._texts |= {document.id: document.text for document in documents if document.text is not None}
+        self._paths = {document.id: document.path for document in documents if document.path is not None}
 
-def _document(report: Report, direction: Direction, number: int, note: str, right: bool) -> str:
-    return _shown(report, direction, direction.target, direction.documents[number], note, right)
+    def section(self, direction: Direction) -> Iterator[str]:
+        failed = np.flatnonzero(direction.values["hit@1"] == 0)
+        worst = failed[np.argsort(-direction.exact.ranks[failed], kind="stable")][:WORST]
+        yield f"<h2>{escape(direction.name)}: {len(failed)} of {len(direction.queries)} not right at once</h2>"
+        for query in worst.tolist():
+            starts = direction.qrels.starts
+            right = direction.qrels.document[starts[query] : starts[query + 1]].tolist()
+            came = [number for number in direction.run[query, :SHOWN].tolist() if number >= 0]
+            asked = self._shown(direction.source, direction.asked[query])
+            cells = [
+                self._shown(direction.target, direction.documents[number], f"{rank}", number in right)
+                for rank, number in enumerate(came, 1)
+            ]
+            cells.append("<b>right:</b>")
+            cells += [self._shown(direction.target, direction.documents[number], "", True) for number in right[:SHOWN]]
+            rank = f"rank {direction.exact.ranks[query]:.0f}"
+            yield f'<div class="row"><div class="asked">{asked}<br>{rank}</div>{"".join(cells)}</div>'
 
-
-def _shown(report: Report, direction: Direction, kind: Modality, name: str, note: str, right: bool) -> str:
-    caption = escape(f"{note} {_texts(report).get(name, name)}".encode("utf-8", "replace").decode())
-    if kind is Modality.TEXT:
-        return f"<figure><figcaption>{'<b>' if right else ''}{caption}{'</b>' if right else ''}</figcaption></figure>"
-    path = _paths(report).get(name, os.fsencode(name))
-    link = "file://" + quote(os.path.realpath(path))
-    mark = ' class="right"' if right else ""
-    picture = f'<img src="{link}" loading="lazy"{mark}>' if kind is Modality.IMAGE else f'<audio controls src="{link}">'
-    return f'<figure><a href="{link}">{picture}</a><figcaption>{caption}</figcaption></figure>'
-
-
-def _texts(report: Report) -> dict[str, str]:
-    return {text.id: text.text for text in report.dataset.texts}
-
-
-def _paths(report: Report) -> dict[str, bytes]:
-    return {document.id: document.path for document in report.dataset.documents if document.path is not None}
+    def _shown(self, kind: Modality, name: str, note: str = "", right: bool = False) -> str:
+        caption = escape(f"{note} {self._texts.get(name, name)}".encode("utf-8", "replace").decode())
+        if kind is Modality.TEXT:
+            return f"<figure><figcaption>{f'<b>{caption}</b>' if right else caption}</figcaption></figure>"
+        link = "file://" + quote(os.path.realpath(self._paths.get(name, os.fsencode(name))))
+        mark = ' class="right"' if right else ""
+        image = kind is Modality.IMAGE
+        content = f'<img src="{link}" loading="lazy"{mark}>' if image else f'<audio controls src="{link}"></audio>'
+        return f'<figure><a href="{link}">{content}</a><figcaption>{caption}</figcaption></figure>'
