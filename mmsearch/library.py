@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mmsearch.encoders import registry
 from mmsearch.errors import NoLibrary, UsageError
 from mmsearch.retrieval.arrange import arranged
-from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for
+from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for, spoken
 from mmsearch.retrieval.embed import embed, unit
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.bridging import Bridged
     from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.datasets.base import Dataset
-    from mmsearch.retrieval.evaluate import Report
+    from mmsearch.retrieval.measured import Report
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
 

@@ -17,7 +17,7 @@ from mmsearch.store.artifacts import Opened
 from mmsearch.store.filters import And, Compare, Condition, Near
 from mmsearch.store.reader import HOLDS, Reader, Space
 from mmsearch.store.words import all_of, any_of, split_quoted, telling
-from mmsearch.types import FloatArray, Hit, IdArray, Query
+from mmsearch.types import Asked, FloatArray, Hit, IdArray, Query
 
 WORDS = "words"
 """The name of the ranking by the letter, beside the fingerprints of spaces."""
@@ -61,6 +61,8 @@ class Answer:
 
 def spaces_for(reader: Reader, active: Space) -> list[Space]:
     """The space that queries use, and for every kind of media that it has no vectors of, the newest that has."""
+    if reader.setting(f"{HOLDS}{active.id}") is None:
+        return [active]  # not noted, as for vectors that were carried over from other spaces: it is trusted alone
     held = {space: set((reader.setting(f"{HOLDS}{space.id}") or "").split(",")) for space in reader.spaces()}
     chosen, covered = [active], held.get(active, set()) | {""}
     for space in sorted(held, key=lambda space: -space.id):
@@ -80,6 +82,15 @@ def words_of(query: Query) -> tuple[str, list[str]]:
             plain.append(text)
             literal += quoted
     return " ".join(plain), literal
+
+
+def spoken(query: Query) -> tuple[Asked, ...]:
+    """The parts as an encoder should read them: the marks of quoted words are for the letter alone."""
+    if query.mode == "dense":
+        return query.parts
+    return tuple(
+        part._replace(value=split_quoted(part.value)[0]) if part.kind == "text" else part for part in query.parts
+    )
 
 
 def condition_of(query: Query) -> Condition | None:
@@ -110,7 +121,9 @@ def ranked_hits(reader: Reader, query: Query, asked: Sequence[Asking]) -> list[H
 
 def _within(reader: Reader, query: Query) -> IdArray | None:
     condition = condition_of(query)
-    phrases = [expression for phrase in words_of(query)[1] if (expression := all_of([phrase]))]
+    # By meaning alone a quotation mark is a character of the sentence, as in a caption that quotes a sign.
+    quoted = [] if query.mode == "dense" else words_of(query)[1]
+    phrases = [expression for phrase in quoted if (expression := all_of([phrase]))]
     modalities = None if query.modalities is None else sorted(query.modalities)
     if query.within is None and modalities is None and condition is None and not phrases:
         return None

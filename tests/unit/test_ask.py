@@ -161,7 +161,8 @@ def test_quoted_words_are_literal(library):
     stock(library.folder, WORDED)
     assert names(library.search('green "red ball"', mode="hybrid")) == ["x1.jpg"]
     assert names(library.search('"ball red"', mode="hybrid")) == []
-    assert names(library.search('"red ball" "奶奶"', mode="dense")) == ["x1.jpg"]
+    assert names(library.search('"red ball" "奶奶"', mode="lexical")) == ["x1.jpg"]
+    assert len(library.search('a sign that says "stop"', mode="dense")) == 4, "by meaning alone nothing is literal"
 
 
 def test_a_chunk_is_found_where_it_stands(library):
