@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmsearch.indexer.summary import Summary
     from mmsearch.library import Library
     from mmsearch.retrieval.datasets.base import Dataset, Request
-    from mmsearch.retrieval.evaluate import Report
+    from mmsearch.retrieval.measured import Report
 
 BELOW = 1
 SHOWN_PROBLEMS = 20

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import MissingExtra, UsageError
-from mmsearch.retrieval.evaluate import Direction, Report
+from mmsearch.retrieval.measured import Direction, Report
 from mmsearch.retrieval.metrics import hit
 
 

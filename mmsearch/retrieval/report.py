@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmsearch.retrieval.evaluate import Direction, Report
+from mmsearch.retrieval.measured import Direction, Report
 
 SHARES = ("hit", "recall", "precision", "AP", "nDCG", "RR")
 """Measures that are shares, shown in percent."""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from mmsearch.errors import UsageError
-from mmsearch.retrieval.evaluate import Direction, Report
+from mmsearch.retrieval.measured import Direction, Report
 from mmsearch.types import Modality
 
 WORST = 100

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from mmsearch.errors import UsageError
-from mmsearch.retrieval.evaluate import Direction
+from mmsearch.retrieval.measured import Direction
 from mmsearch.retrieval.metrics import Qrels
 from mmsearch.types import IdArray
 
