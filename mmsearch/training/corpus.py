@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,13 @@ from torch import Tensor
 from mmsearch.encoders.mini.runtime import Session
 from mmsearch.training import data, minilm
 from mmsearch.training.crops import crops
-from mmsearch.training.export import EarlyGraph, FeatureGraph, write_onnx
+from mmsearch.training.export import FeatureGraph, write_onnx
 from mmsearch.training.model import Model
 from mmsearch.training.prompts import PHOTO_PROMPTS
 from mmsearch.training.stages import Captions, Lesson
 
 _COMMON_WORDS = 24_000
 """The teacher's vocabulary is sorted by frequency: its whole words before this one are distilled as bare words."""
-_VIEWS, _CROP = 4, 160
 
 
 def cached(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -78,21 +77,33 @@ def pixels(split: str, work: Path) -> np.ndarray:
     return cached(work / f"{split}.px.npy", lambda: data.read_pixels(paths))
 
 
-def lesson(model: Model, known: Sentences, photos: np.ndarray, work: Path, name: str) -> Lesson:
+def lesson(model: Model, known: Sentences, photos: np.ndarray, work: Path, name: str, views: int = 1) -> Lesson:
     """The lesson of the train photos by ``model``'s image trunk; its features are cached under ``name``.
 
-    The logits are always those of the original classifier on the original features.
+    ``views`` of each photo: the whole one, its mirror image, then random crops. The logits are always those of the
+    original classifier on the original features.
     """
     features = torch.from_numpy(
-        np.array(cached(work / f"{name}.npy", lambda: image_features(model, photos, work)))
+        np.array(cached(work / f"{name}.npy", lambda: np.stack(list(_views(model, photos, work, views)))))
     ).float()
-    logits = cached(work / "logits.npy", lambda: model.classifier(features).detach().half().numpy())
+    logits = cached(work / "logits.npy", lambda: model.classifier(features[0]).detach().half().numpy())
     captions = known.vectors([text for photo in data.flickr8k("train") for text in photo.en]).view(len(photos), 5, -1)
     labels = [
         known.vectors([text for name in names[:3] for text in (name, PHOTO_PROMPTS[0].format(name))])
         for names in data.imagenet_names()
     ]
     return Lesson(features, torch.from_numpy(np.array(logits)).float(), captions, labels)
+
+
+def _views(model: Model, photos: np.ndarray, work: Path, count: int) -> Iterator[np.ndarray]:
+    """Features float16 ``(n, 1280)`` of one view of every photo after the other."""
+    yield image_features(model, photos, work)
+    if count > 1:
+        yield image_features(model, photos[:, :, ::-1], work)
+    rng = np.random.default_rng(0)
+    for _ in range(2, count):
+        parts = (crops(photos[i : i + 50], photos.shape[1], rng) for i in range(0, len(photos), 50))
+        yield image_features(model, (part.permute(0, 2, 3, 1).byte().numpy() for part in parts), work)
 
 
 def captions(known: Sentences, tokenizer: minilm.StudentTokenizer) -> Captions:
@@ -105,34 +116,16 @@ def captions(known: Sentences, tokenizer: minilm.StudentTokenizer) -> Captions:
     return Captions(en, zh, labels, tokenizer.encode(known.texts), known.targets)
 
 
-def views(model: Model, photos: np.ndarray, work: Path, seed: int) -> np.ndarray:
-    """Four random crops of every photo after the early part of the image trunk: float16 ``(4, n, 64, 10, 10)``.
-
-    ONNX Runtime makes them: four times the speed of torch here (measured).
-    """
-
-    def make() -> np.ndarray:
-        graph = work / "early.onnx"
-        write_onnx(EarlyGraph(model.image.trunk), torch.zeros(2, 3, _CROP, _CROP), graph)
-        session, rng = Session(str(graph), 0), np.random.default_rng(seed)
-        out = np.empty((_VIEWS, len(photos), 64, _CROP // 16, _CROP // 16), np.float16)
-        for view in out:
-            for start in range(0, len(photos), 50):
-                view[start : start + 50] = session(crops(photos[start : start + 50], _CROP, rng).numpy())
-        return out
-
-    return cached(work / "views.npy", make)
-
-
 def val_captions(photos: list[data.Captioned], work: Path) -> Tensor:
     """Unit MiniLM rows of every English caption of val, for measuring only."""
     texts = [text for photo in photos for text in photo.en]
     return torch.from_numpy(np.array(cached(work / "val.minilm.npy", lambda: minilm.teacher_vectors(texts)))).float()
 
 
-def image_features(model: Model, photos: np.ndarray, work: Path) -> np.ndarray:
-    """What the image trunk makes of whole photos: float16 ``(n, 1280)`` of uint8 ``(n, h, w, 3)``."""
+def image_features(model: Model, photos: np.ndarray | Iterable[np.ndarray], work: Path) -> np.ndarray:
+    """What the image trunk makes of uint8 ``(n, 224, 224, 3)``, given whole or in parts: float16 ``(n, 1280)``."""
     graph = work / "features.onnx"
-    write_onnx(FeatureGraph(model.image.trunk), torch.zeros(2, *photos.shape[1:], dtype=torch.uint8), graph)
+    write_onnx(FeatureGraph(model.image.trunk), torch.zeros(2, 224, 224, 3, dtype=torch.uint8), graph)
     session = Session(str(graph), 0)
-    return np.concatenate([session(photos[i : i + 32]).astype(np.float16) for i in range(0, len(photos), 32)])
+    parts = (photos[i : i + 32] for i in range(0, len(photos), 32)) if isinstance(photos, np.ndarray) else photos
+    return np.concatenate([session(np.ascontiguousarray(part)).astype(np.float16) for part in parts])

@@ -30,4 +30,4 @@ def _window(photo: np.ndarray, rng: np.random.Generator) -> Tensor:
     area, ratio = rng.uniform(0.5, 1) * side * side, np.exp(rng.uniform(-0.35, 0.35))
     width, height = (min(side, int(np.sqrt(area * r))) for r in (ratio, 1 / ratio))
     left, top = rng.integers(side - width + 1), rng.integers(side - height + 1)
-    return torch.from_numpy(np.ascontiguousarray(photo[top : top + height, left : left + width]))
+    return torch.from_numpy(photo[top : top + height, left : left + width].copy())

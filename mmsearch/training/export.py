@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,17 +42,6 @@ class FeatureGraph(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.trunk(pixels.permute(0, 3, 1, 2).float())
-
-
-class EarlyGraph(nn.Module):
-    """Float pixels ``(n, 3, h, w)`` to the early part of the image trunk, which training keeps as it is."""
-
-    def __init__(self, trunk: MobileNetV2) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.trunk.early(pixels)
 
 
 class AudioGraph(nn.Module):
@@ -236,4 +226,5 @@ def write_manifest(folder: Path, settings: dict[str, Any]) -> None:
         data = (folder / name).read_bytes()
         files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     text = json.dumps({**settings, "files": files}, indent=2, ensure_ascii=False)
+    text = re.sub(r"\n\s+(?=-?\d)", " ", text)  # the numbers of a vector on one line
     (folder / "manifest.json").write_text(text + "\n", "utf-8")

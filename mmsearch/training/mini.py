@@ -11,24 +11,26 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from mmsearch.training import card, corpus, data, export, measure, sounds, stages
+from mmsearch.training.loops import keep_freed_memory
 from mmsearch.training.minilm import StudentTokenizer
 from mmsearch.training.model import Model
 from mmsearch.training.towers import DIM, Head, Tower, YamNet
 
 PACKAGE = Path(__file__).parents[1] / "encoders" / "mini"
 LICENCE = "weights trained on Flickr8k photos: non-commercial research and education only; code Apache-2.0"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "name": "mini",
     "dim": DIM,
     "licence": LICENCE,
     "image": {"file": "image.onnx", "size": 224, "fit": "squash", "resample": "bicubic", "mirrored": False},
-    "text": {"file": "text.safetensors", "layers": 3, "heads": 12, "longest": 64},
+    "text": {"file": "text.safetensors", "layers": 2, "heads": 12, "longest": 64},
     "audio": {"file": "audio.onnx", "rate": 16_000},
 }
 
@@ -38,21 +40,24 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/mini"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=PACKAGE, help="where the model's files go")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--finetune", type=int, default=8, help="epochs of the image tower")
-    parser.add_argument("--distil", type=float, default=1.0, help="epochs of the text tower on texts")
-    parser.add_argument("--align", type=int, default=6, help="epochs of the text tower on photos, twice")
+    parser.add_argument("--meet", type=int, default=30, help="epochs of both projections on features")
+    parser.add_argument("--finetune", type=int, default=6, help="epochs of the image tower")
+    parser.add_argument("--distil", type=float, default=3.0, help="epochs of the text tower on texts")
+    parser.add_argument("--align", type=int, default=20, help="epochs of the text tower on photos")
+    parser.add_argument("--join", type=int, default=3, help="epochs of both towers together")
     parser.add_argument("--compare", action="store_true", help="also print what each loss reaches on cached features")
     options = parser.parse_args()
+    keep_freed_memory()
     options.work.mkdir(parents=True, exist_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     model = train(options)
-    heard = add_sounds(model, options.work, options.out, options.seed)
-    write(model, options.work, options.out)
+    centre, heard = add_sounds(model, options.work, options.out, options.seed)
+    write(model, centre, options.work, options.out)
     report(options.out, heard)
 
 
 def train(options: argparse.Namespace) -> Model:
-    """Photos and words: distil, meet, finetune, align."""
+    """Photos and words: meet and finetune, distil, align, join."""
     work, seed = options.work, options.seed
     vocabulary, known = corpus.vocabulary(work), corpus.sentences(work)
     tokenizer, photos = StudentTokenizer(vocabulary), corpus.pixels("train", work)
@@ -63,22 +68,23 @@ def train(options: argparse.Namespace) -> Model:
         compare(model, base, work, seed)
 
     def finetune() -> None:
-        stages.meet(model, base, 6, seed)
-        stages.finetune(model, base, corpus.views(model, photos, work, seed), options.finetune, seed)
+        stages.meet(model, base, options.meet, seed)
+        stages.finetune(model, base, photos, options.finetune, seed)
 
     def distil() -> None:
         stages.distil(model, tokenizer.encode(known.texts), known.targets, options.distil, seed)
 
-    def align() -> None:
-        # Two rounds from one start, the second from where the first ended: their mean beats both on val.
-        tuned, texts = corpus.lesson(model, known, photos, work, "features.tuned"), corpus.captions(known, tokenizer)
-        stages.align(model, tuned, texts, options.align, seed)
-        first = {name: value.clone() for name, value in model.state_dict().items()}
-        stages.align(model, tuned, texts, options.align, seed + 1)
-        model.load_state_dict({name: (first[name] + value) / 2 for name, value in model.state_dict().items()})
+    def tuned() -> stages.Lesson:
+        return corpus.lesson(model, known, photos, work, "features.tuned", views=3)
 
-    for name, stage in (("finetune", finetune), ("distil", distil), ("align", align)):
-        _checkpoint(model, work / f"{name}.pt", stage)
+    def align() -> None:
+        stages.align(model, tuned(), corpus.captions(known, tokenizer), options.align, seed)
+
+    def join() -> None:
+        stages.join(model, tuned(), photos, corpus.captions(known, tokenizer), options.join, seed)
+
+    for stage in (finetune, distil, align, join):
+        _checkpoint(model, work / f"{stage.__name__}.pt", stage)
     return model.eval()
 
 
@@ -108,8 +114,11 @@ def compare(model: Model, base: stages.Lesson, work: Path, seed: int) -> None:
         print(json.dumps({"loss": name, "t2i@1/5/10": forth, "i2t@1/5/10": back}), flush=True)
 
 
-def add_sounds(model: Model, work: Path, out: Path, seed: int) -> np.ndarray:
-    """Train the audio tower, write it, and give every clip's vector by a head that never heard its fold."""
+def add_sounds(model: Model, work: Path, out: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train the audio tower and write it.
+
+    Returns what its vectors share, float32 ``(dim,)``, and every clip's vector by a head that never heard its fold.
+    """
     layers = sounds.audio_teacher()
     trunk = YamNet(layers).eval()
     clips = sounds.clip_features(trunk)
@@ -125,10 +134,13 @@ def add_sounds(model: Model, work: Path, out: Path, seed: int) -> np.ndarray:
     heard = np.empty((len(clips.owner), DIM), np.float32)
     for fold in (1, 2, 3):
         head = sounds.train_head(lesson, tuple({1, 2, 3} - {fold}), seed)
+        others = sounds.centre(head, clips.features[clips.fold != fold])
         with torch.no_grad():
-            heard[clips.fold == fold] = F.normalize(head(clips.features[clips.fold == fold]), dim=1).numpy()
-    write_audio(trunk, sounds.train_head(lesson, (1, 2, 3), seed), work, out)
-    return heard
+            vectors = F.normalize(head(clips.features[clips.fold == fold]), dim=1)
+        heard[clips.fold == fold] = F.normalize(vectors - others, dim=1).numpy()
+    head = sounds.train_head(lesson, (1, 2, 3), seed)
+    write_audio(trunk, head, work, out)
+    return sounds.centre(head, clips.features).numpy(), heard
 
 
 def write_audio(trunk: YamNet, head: Head, work: Path, out: Path) -> None:
@@ -137,7 +149,7 @@ def write_audio(trunk: YamNet, head: Head, work: Path, out: Path) -> None:
     export.narrow_onnx(whole, out / "audio.onnx")
 
 
-def write(model: Model, work: Path, out: Path) -> None:
+def write(model: Model, centre: np.ndarray, work: Path, out: Path) -> None:
     """The image tower (kernels stored as float16, products as int8), the text tower, and the manifest."""
     photos, whole = corpus.pixels("train", work), work / "image.float.onnx"
     export.write_onnx(export.ImageGraph(model.image, mirrored=False), torch.from_numpy(photos[:2].copy()), whole)
@@ -145,7 +157,8 @@ def write(model: Model, work: Path, out: Path) -> None:
     export.narrow_onnx(whole, narrow, kernels=False)
     export.halve_onnx(narrow, out / "image.onnx")
     export.write_text(model.text.trunk, model.text.head, corpus.vocabulary(work), out / "text.safetensors")
-    export.write_manifest(out, SETTINGS)
+    audio = {**SETTINGS["audio"], "centre": [round(float(value), 4) for value in centre]}
+    export.write_manifest(out, {**SETTINGS, "audio": audio})
 
 
 def report(out: Path, heard: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmsearch.training import data, losses
 from mmsearch.training.minilm import pad, student_trunk
 from mmsearch.training.tflite import Layer, read_layers
-from mmsearch.training.towers import Head, MobileNetV2, Tower
+from mmsearch.training.towers import Head, MobileNetV2, Root, Tower
 
 CLASSES = 1000
 _LARGEST_SCALE = 60.0
@@ -29,8 +29,8 @@ class Model(nn.Module):
         super().__init__()
         layers = image_teacher()
         trunk = MobileNetV2(layers).to(memory_format=torch.channels_last)
-        self.image = Tower(trunk, Head(MobileNetV2.width))
-        self.text = Tower(student_trunk(vocabulary), Head(384))
+        self.image = Tower(trunk, Head(MobileNetV2.width, Root(), dropout=0.3))
+        self.text = Tower(student_trunk(vocabulary), Head(384, nn.LayerNorm(384)))
         self.classifier = nn.Linear(MobileNetV2.width, CLASSES)
         # The teacher's first class is "background".
         self.classifier.weight.data.copy_(torch.from_numpy(layers[-1].weight).flatten(1)[1:])
@@ -49,23 +49,17 @@ class Model(nn.Module):
             features: Tensor = self.image.trunk(pixels)
         return features.float()
 
-    def late_features(self, early: Tensor) -> Tensor:
-        """The same from what the early part of the trunk gave."""
-        with torch.autocast(early.device.type, torch.bfloat16):
-            features: Tensor = self.image.trunk.late(early.float().contiguous(memory_format=torch.channels_last))
-        return features.float()
-
     def text_features(self, rows: list[list[int]], at_once: int = 250) -> Tensor:
         """Token rows to mean states ``(n, 384)``; sorted by length inside, so that little is padding.
 
-        While training, one word in fourteen is hidden.
+        While training, one word in ten is hidden.
         """
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         parts = []
         for start in range(0, len(order), at_once):
             ids = pad([rows[i] for i in order[start : start + at_once]])
             if self.training:
-                hidden = (torch.rand(ids.shape) < 0.07) & (ids != 0)
+                hidden = (torch.rand(ids.shape) < 0.1) & (ids != 0)
                 hidden[:, 0] = False
                 ids = ids.masked_fill(hidden, self.unknown)
             ids = ids.to(self.log_scale.device)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsearch.encoders.mini.audio import patches
 from mmsearch.training import data, losses
@@ -107,13 +107,24 @@ def train_head(lesson: SoundLesson, folds: tuple[int, ...], seed: int, steps: in
     """A head from synthetic features of all classes and the real clips of ``folds``; the texts do not move."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    head = Head(YamNet.width, hidden=256)
+    head = Head(YamNet.width, nn.LayerNorm(YamNet.width), hidden=256)
     mine = np.flatnonzero(np.isin(lesson.clips.fold, folds))
     schedule = Schedule(torch.optim.AdamW(decayed(head, 1e-3, 0.05), betas=(0.9, 0.98)), steps)
     head.train()
     for _ in range(steps):
         schedule.step(_class_loss(head, lesson, mine, rng) + _clip_loss(head, lesson, mine, rng))
     return head.eval()
+
+
+@torch.no_grad()
+def centre(head: Head, features: Tensor) -> Tensor:
+    """What the vectors of all sounds share, ``(dim,)``: their mean.
+
+    The head learns words for sounds, never words for photos: its vectors lie together, nearer to any words than any
+    photo does, and a search over both would list all sounds first. With their mean (length 0.7) taken away, sounds and
+    photos compete on equal terms ("Mind the Gap": Liang et al., NeurIPS 2022).
+    """
+    return F.normalize(head(features), dim=1).mean(0)
 
 
 def _class_loss(head: Head, lesson: SoundLesson, mine: np.ndarray, rng: np.random.Generator) -> Tensor:

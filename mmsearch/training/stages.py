@@ -15,28 +15,40 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmsearch.training import losses
+from mmsearch.training.crops import crops
 from mmsearch.training.loops import Average, Schedule, decayed, shuffled
 from mmsearch.training.model import CLASSES, Model, label_loss
 
+_CROP = 160
 _SOFT = 0.3
 """Share of an InfoNCE target that goes to photos whose captions mean the same."""
+_CLASSES_AT_ONCE = 400
+"""Names among which a step of `align` sorts photos."""
 
 
 @dataclass(frozen=True)
 class Lesson:
     """What a stage learns from, as arrays.
 
-    ``features`` ``(n, 1280)`` of the whole photos by some image trunk; ``logits`` ``(n, 1000)`` of the original
-    classifier; ``captions`` unit ``(n, 5, 384)`` by MiniLM; ``labels`` unit ``(v, 384)`` by MiniLM for each class.
+    ``features`` ``(v, n, 1280)`` by some image trunk: of the whole photos first, then of other views of them;
+    ``logits`` ``(n, 1000)`` of the original classifier; ``captions`` unit ``(n, 5, 384)`` by MiniLM; ``labels`` unit
+    ``(p, 384)`` by MiniLM for each class.
     """
 
     features: Tensor
     logits: Tensor
     captions: Tensor
     labels: list[Tensor]
+
+    def __len__(self) -> int:
+        return self.features.shape[1]
+
+    def seen(self, batch: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Features ``(len(batch), 1280)``, each of a random view of its photo."""
+        return self.features[rng.integers(len(self.features), size=len(batch)), batch]
 
     def meaning(self, batch: np.ndarray) -> Tensor:
         return F.normalize(self.captions[batch].mean(1), dim=-1)
@@ -72,15 +84,15 @@ PAIR_LOSSES: dict[str, PairLoss] = {
 
 def distil(model: Model, rows: list[list[int]], targets: Tensor, epochs: float, seed: int) -> None:
     """Feature and relational distillation of the text trunk: token rows to unit ``targets`` ``(n, 384)``."""
-    rng, batch_size = _seeded(seed), 256
+    rng, batch_size = _seeded(seed), 512
     steps = int(epochs * (len(rows) // batch_size))
     trunk = model.text.trunk
-    schedule = Schedule(torch.optim.AdamW(decayed(trunk, 3e-4, 0.01), betas=(0.9, 0.98)), steps)
-    average, clock = Average(trunk, 0.995), _Clock("distil", steps)
+    schedule = Schedule(torch.optim.AdamW(decayed(trunk, 5e-4, 0.01), betas=(0.9, 0.98)), steps)
+    average, clock = Average(trunk, 0.99), _Clock("distil", steps)
     model.train()
     while clock.running:
         for batch in shuffled(len(rows), batch_size, rng):
-            states = F.normalize(model.text_features([rows[i] for i in batch], at_once=64), dim=-1)
+            states = F.normalize(model.text_features([rows[i] for i in batch], at_once=128), dim=-1)
             wanted = targets[batch]
             loss = losses.feature_distillation(states, wanted) + 0.5 * losses.relational_distillation(states, wanted)
             schedule.step(loss)
@@ -90,37 +102,31 @@ def distil(model: Model, rows: list[list[int]], targets: Tensor, epochs: float, 
     trunk.load_state_dict(average.module.state_dict())
 
 
-def meet(
-    model: Model, lesson: Lesson, epochs: int, seed: int, pair: PairLoss = soft_info_nce, label: float = 0.4
-) -> None:
+def meet(model: Model, lesson: Lesson, epochs: int, seed: int, pair: PairLoss = sigmoid, label: float = 0.4) -> None:
     """Train both heads on cached features, photos against MiniLM's captions."""
-    rng, batch_size, n = _seeded(seed), 500, len(lesson.features)
+    rng, batch_size, n = _seeded(seed), 500, len(lesson)
     schedule = Schedule(torch.optim.AdamW(_head_groups(model, 1e-3), betas=(0.9, 0.98)), epochs * (n // batch_size))
     model.train()
     for _ in range(epochs):
         for batch in shuffled(n, batch_size, rng):
-            schedule.step(_teacher_loss(model, lesson, lesson.features[batch], batch, rng, pair, label))
+            schedule.step(_teacher_loss(model, lesson, lesson.seen(batch, rng), batch, rng, pair, label))
 
 
-def finetune(model: Model, lesson: Lesson, views: np.ndarray, epochs: int, seed: int) -> None:
-    """Train the late part of the image trunk and both heads on ``views`` float16 ``(v, n, 64, 10, 10)``.
+def finetune(model: Model, lesson: Lesson, photos: np.ndarray, epochs: int, seed: int) -> None:
+    """Train the image trunk and both heads on random crops of ``photos`` uint8 ``(n, 224, 224, 3)``.
 
-    A view is what the early part makes of one random crop of 160 pixels. The early part sees edges and textures, which
-    photos of everyday life do not change; kept as it is, its work is done once, and a step costs a third.
+    Crops of 160 pixels cost half as much as whole photos, and the trunk reads whole ones better for it.
     """
-    rng, batch_size, n = _seeded(seed), 250, views.shape[1]
-    trunk = model.image.trunk
-    late = nn.ModuleList([*trunk.blocks[trunk.split :], trunk.last])
-    groups = decayed(late, 2e-4, 0.05) + _head_groups(model, 5e-4) + decayed(model.classifier, 1e-4, 0.0)
+    rng, batch_size, n = _seeded(seed), 250, len(photos)
+    groups = decayed(model.image.trunk, 2e-4, 0.05) + _head_groups(model, 5e-4) + decayed(model.classifier, 1e-4, 0.0)
     steps = epochs * (n // batch_size)
     schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
     average, clock = Average(model, 0.98), _Clock("finetune", steps)
     model.train()
     for _ in range(epochs):
         for batch in shuffled(n, batch_size, rng):
-            view = torch.from_numpy(np.array(views[rng.integers(len(views), size=batch_size), batch]))
-            features = model.late_features(_window(view, rng))
-            loss = _teacher_loss(model, lesson, features, batch, rng, soft_info_nce, 0.4)
+            features = model.image_features(crops(photos[batch], _CROP, rng))
+            loss = _teacher_loss(model, lesson, features, batch, rng, sigmoid, 0.4)
             loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
             schedule.step(loss)
             average.update(model)
@@ -141,19 +147,43 @@ class Captions:
 
 
 def align(model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: int) -> None:
-    """Train the text trunk and both heads on the features of whole photos.
+    """Train the text trunk and both heads on the features of photos, which stay as they are.
 
     Each step also distils 64 texts that have no photo, so that words outside the captions keep their meaning.
     """
-    rng, batch_size, n = _seeded(seed), 250, len(lesson.features)
-    groups = decayed(model.text.trunk, 2e-4, 0.05) + _head_groups(model, 5e-4)
+    rng, batch_size, n = _seeded(seed), 250, len(lesson)
+    groups = decayed(model.text.trunk, 3e-4, 0.05) + _head_groups(model, 5e-4)
     steps = epochs * (n // batch_size)
     schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
     average, clock = Average(model, 0.98), _Clock("align", steps)
     model.train()
     for _ in range(epochs):
         for batch in shuffled(n, batch_size, rng):
-            loss = _align_loss(model, lesson, captions, batch, rng)
+            features = lesson.seen(batch, rng)
+            features = features * (1 + 0.1 * torch.randn_like(features))
+            loss = _align_loss(model, lesson, features, captions, batch, rng)
+            schedule.step(loss)
+            average.update(model)
+            clock.tick(loss)
+    model.load_state_dict(average.module.state_dict())
+
+
+def join(
+    model: Model, lesson: Lesson, photos: np.ndarray, captions: Captions, epochs: int, seed: int
+) -> None:  # fmt: skip
+    """Train both towers together on random crops of ``photos``, at a quarter of the rates."""
+    rng, batch_size, n = _seeded(seed), 250, len(photos)
+    groups = decayed(model.image.trunk, 5e-5, 0.05) + decayed(model.text.trunk, 7e-5, 0.05)
+    groups += _head_groups(model, 1e-4) + decayed(model.classifier, 5e-5, 0.0)
+    steps = epochs * (n // batch_size)
+    schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
+    average, clock = Average(model, 0.98), _Clock("join", steps)
+    model.train()
+    for _ in range(epochs):
+        for batch in shuffled(n, batch_size, rng):
+            features = model.image_features(crops(photos[batch], _CROP, rng))
+            loss = _align_loss(model, lesson, features, captions, batch, rng)
+            loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
             schedule.step(loss)
             average.update(model)
             clock.tick(loss)
@@ -161,10 +191,10 @@ def align(model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: i
 
 
 def _align_loss(
-    model: Model, lesson: Lesson, captions: Captions, batch: np.ndarray, rng: np.random.Generator
+    model: Model, lesson: Lesson, features: Tensor, captions: Captions, batch: np.ndarray, rng: np.random.Generator
 ) -> Tensor:
     picks = rng.integers(5, size=len(batch))
-    classes = rng.choice(CLASSES, 250, replace=False)
+    classes = rng.choice(CLASSES, _CLASSES_AT_ONCE, replace=False)
     others = rng.choice(len(captions.other), 64, replace=False)
     rows = [captions.en[i][pick] for i, pick in zip(batch, picks, strict=True)]
     rows += [_any(captions.zh[i], rng) for i in batch]
@@ -172,13 +202,11 @@ def _align_loss(
     rows += [_any(captions.labels[c], rng) for c in classes]
     states = model.text_features(rows)
     en, zh, _, names = model.text_vectors(states).split([len(batch), len(batch), len(others), len(classes)])
-    features = lesson.features[batch]
-    features = features * (1 + 0.1 * torch.randn_like(features))
     images, meaning = model.image_vectors(features), lesson.meaning(batch)
     loss = soft_info_nce(images, en, model, meaning) + soft_info_nce(images, zh, model, meaning)
     wanted = torch.cat([lesson.captions[batch, picks], meaning, captions.targets[others]])
     loss = loss + losses.feature_distillation(states[: len(wanted)], wanted)
-    return loss + 0.8 * label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
+    return loss + label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
 
 
 def _teacher_loss(
@@ -197,16 +225,9 @@ def _teacher_loss(
     return (pairs[0] + pairs[1]) / 2 + label * labels
 
 
-def _window(view: Tensor, rng: np.random.Generator) -> Tensor:
-    """A random square of 8, 9 or 10 cells, the same for the whole batch: a second crop that costs nothing."""
-    side = int(rng.integers(8, 11))
-    top, left = rng.integers(view.shape[-1] - side + 1, size=2)
-    return view[..., top : top + side, left : left + side]
-
-
 def _head_groups(model: Model, rate: float) -> list[dict[str, object]]:
     groups = decayed(model.image.head, rate, 0.05) + decayed(model.text.head, rate, 0.05)
-    return [*groups, {"params": [model.log_scale], "lr": 1e-2, "weight_decay": 0.0}]
+    return [*groups, {"params": [model.log_scale], "lr": 1e-3, "weight_decay": 0.0}]
 
 
 def _any(items: list[list[int]] | Tensor, rng: np.random.Generator) -> list[int] | Tensor:

@@ -48,7 +48,9 @@ class MobileNetV2(nn.Module):
     """uint8 or float pixels ``(n, 3, h, w)`` in 0..255 to features ``(n, 1280)``."""
 
     width = 1280
-    split = 7
+    frozen = 3
+    """Blocks that are never trained, with the stem: edges and textures, which photos of everyday life do not change.
+    They hold 0.4 % of the weights and, at a stride of 2 and 4, half of the time of a training step."""
 
     def __init__(self, layers: list[Layer]) -> None:
         super().__init__()
@@ -57,23 +59,16 @@ class MobileNetV2(nn.Module):
         first, rest = convs[1:3], convs[3:-1]
         self.blocks = nn.ModuleList([nn.Sequential(*first)])
         self.blocks.extend(nn.Sequential(*rest[i : i + 3]) for i in range(0, len(rest), 3))
-
-    def early(self, pixels: Tensor) -> Tensor:
-        """The stem and the blocks at a stride of 2 to 8: ``(n, 64, h / 16, w / 16)``."""
-        return self._run(self.stem(pixels / 127.5 - 1.0), self.blocks[: self.split])
-
-    def late(self, x: Tensor) -> Tensor:
-        """The rest, from what ``early`` gives: 92 % of the weights, a third of the work."""
-        return self.last(self._run(x, self.blocks[self.split :])).mean((2, 3))
+        self.stem.requires_grad_(False)
+        self.blocks[: self.frozen].requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.late(self.early(pixels))
-
-    def _run(self, x: Tensor, blocks: nn.ModuleList) -> Tensor:
-        for block in blocks:
+        x = self.stem(pixels / 127.5 - 1.0)
+        for block in self.blocks:
             y = block(x)
             x = x + y if y.shape == x.shape else y
-        return x
+        features: Tensor = self.last(x).mean((2, 3))
+        return features
 
 
 class YamNet(nn.Module):
@@ -99,19 +94,31 @@ def pool(features: Tensor, patches: Tensor) -> Tensor:
     return weights[None] @ features
 
 
-class Head(nn.Module):
-    """Features to the shared space: a linear map plus a small residual MLP."""
+class Root(nn.Module):
+    """The square root of non-negative features (power normalisation: Perronnin et al., ECCV 2010).
 
-    def __init__(self, width: int, hidden: int = 512, dropout: float = 0.1) -> None:
+    A few channels of a CNN are large and most are near zero; this evens them out. With the dropout of `Head` it is
+    worth ten points of hit@10 over layer norm: six thousand photos are soon learnt by heart.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features + 0.01).sqrt()
+
+
+class Head(nn.Module):
+    """Features to the shared space: a linear map plus a residual MLP, over features made alike by ``norm``."""
+
+    def __init__(self, width: int, norm: nn.Module, hidden: int = 512, dropout: float = 0.1) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm
         self.linear = nn.Linear(width, DIM)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, DIM)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features)
-        return self.linear(x) + self.down(self.dropout(F.gelu(self.up(x), approximate="tanh")))
+        hidden = F.gelu(self.up(self.dropout(x)), approximate="tanh")
+        return self.linear(self.dropout(x)) + self.down(self.dropout(hidden))
 
 
 class Tower(nn.Module):
@@ -149,14 +156,20 @@ class TextTrunk(nn.Module):
     """Token ids ``(n, length)`` with 0 as padding to the mean token state ``(n, width)``."""
 
     def __init__(
-        self, vocabulary: int, width: int = 384, layers: int = 3, heads: int = 12, positions: int = 64
+        self,
+        vocabulary: int,
+        width: int = 384,
+        layers: int = 3,
+        heads: int = 12,
+        inner: int = 1536,
+        positions: int = 64,
     ) -> None:
         super().__init__()
         self.width = width
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Parameter(torch.zeros(positions, width))
         self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.layers = nn.ModuleList(BertLayer(width, heads, 4 * width) for _ in range(layers))
+        self.layers = nn.ModuleList(BertLayer(width, heads, inner) for _ in range(layers))
 
     def forward(self, ids: Tensor) -> Tensor:
         mask = ids != 0

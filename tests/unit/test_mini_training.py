@@ -11,7 +11,7 @@ from mmsearch.encoders.mini.runtime import Session  # noqa: E402
 from mmsearch.training import data, export, measure  # noqa: E402
 from mmsearch.training.crops import crops  # noqa: E402
 from mmsearch.training.tflite import Layer  # noqa: E402
-from mmsearch.training.towers import Head, SameConv, TextTrunk, Tower, pool  # noqa: E402
+from mmsearch.training.towers import Head, Root, SameConv, TextTrunk, Tower, pool  # noqa: E402
 from mmsearch.types import ImageInput  # noqa: E402
 
 
@@ -64,7 +64,7 @@ def unit_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def test_written_graphs_agree_with_torch_in_every_format(tmp_path):
     torch.manual_seed(0)
-    tower = Tower(Small(), Head(8, hidden=16)).eval()
+    tower = Tower(Small(), Head(8, Root(), hidden=16)).eval()
     photos = np.random.default_rng(2).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     whole = tmp_path / "whole.onnx"
     export.write_onnx(export.ImageGraph(tower, mirrored=True), torch.from_numpy(photos[:2]), whole)
@@ -96,7 +96,7 @@ def test_the_numpy_text_tower_is_the_torch_one(tmp_path):
     vocabulary = sorted([b"", b"[CLS]", b"[SEP]", b"[UNK]", b"a", b"cat", b"dog", b"##s", "猫".encode()])
     trunk, head = (
         TextTrunk(len(vocabulary), width=24, layers=2, heads=4, positions=16).eval(),
-        Head(24, hidden=8).eval(),
+        Head(24, torch.nn.LayerNorm(24), hidden=8).eval(),
     )
     for matrix in (*trunk.parameters(), *head.parameters()):
         if matrix.ndim == 2 and matrix is not trunk.positions:  # so that rounding to int8 changes nothing

@@ -52,38 +52,48 @@ class TextTower:
         return out
 
     def _forward(self, ids: npt.NDArray[np.int64]) -> FloatArray:
-        tensors = self._tensors
-        x = tensors["tokens.weight"][ids].astype(np.float32) * tensors["tokens.scale"][ids][..., None]
-        x = self._norm(x + tensors["positions"][: ids.shape[1]].astype(np.float32))
+        """Token ids ``(n, length)`` to unit rows ``(n, dim)``.
+
+        Inside, a column is a token: ``(width, n * length)``. For the dozen tokens of a query, a product with the weights
+        on the left takes half the time of one with them on the right, and nothing is turned in between.
+        """
+        n, length = ids.shape
+        tokens, places = self._tensors["tokens.weight"][ids.ravel()], self._tensors["positions"][:length]
+        x = tokens.astype(np.float32) * self._tensors["tokens.scale"][ids.ravel()][:, None]
+        x += np.tile(places.astype(np.float32), (n, 1))
+        x = self._norm(np.ascontiguousarray(x.T))
         for layer in self._layers:
-            x = layer(x)
-        vectors = self._head(x.mean(axis=1))
+            x = layer(x, n)
+        vectors = np.ascontiguousarray(self._head(x.reshape(-1, n, length).mean(axis=2)).T)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
 
 
 class _Dense:
+    """``(inputs, columns)`` to ``(outputs, columns)``."""
+
     def __init__(self, tensors: dict[str, npt.NDArray[Any]], name: str) -> None:
         self._weight = tensors[f"{name}.weight"].astype(np.float32)
         self._scale = tensors[f"{name}.scale"][:, None]
         self._bias = tensors[f"{name}.bias"][:, None]
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        # One flat product, weights on the left: for the dozen rows of a query 1.7 times faster than on the right.
-        flat: FloatArray = self._weight @ x.reshape(-1, x.shape[-1]).T
-        flat *= self._scale
-        flat += self._bias
-        return np.ascontiguousarray(flat.T).reshape(*x.shape[:-1], -1)
+        out: FloatArray = self._weight @ x
+        out *= self._scale
+        out += self._bias
+        return out
 
 
 class _Norm:
+    """Every column to mean 0 and variance 1, then a learned scale and shift of each row."""
+
     def __init__(self, tensors: dict[str, npt.NDArray[Any]], name: str, epsilon: float) -> None:
-        self._weight, self._bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        self._weight, self._bias = tensors[f"{name}.weight"][:, None], tensors[f"{name}.bias"][:, None]
         self._epsilon = np.float32(epsilon)
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        centred: FloatArray = x - x.mean(axis=-1, keepdims=True)
-        variance = np.einsum("...d,...d->...", centred, centred)[..., None] / np.float32(x.shape[-1])
+        centred: FloatArray = x - x.mean(axis=0)
+        variance = np.einsum("dn,dn->n", centred, centred) / np.float32(len(x))
         centred /= np.sqrt(variance + self._epsilon)
         centred *= self._weight
         centred += self._bias
@@ -91,7 +101,7 @@ class _Norm:
 
 
 class _Layer:
-    """One post-norm transformer layer (BERT)."""
+    """One post-norm transformer layer (BERT) over ``n`` texts of one length."""
 
     def __init__(self, tensors: dict[str, npt.NDArray[Any]], prefix: str, heads: int) -> None:
         self._heads = heads
@@ -100,14 +110,16 @@ class _Layer:
         )
         self._norm1, self._norm2 = (_Norm(tensors, prefix + name, 1e-12) for name in ("norm1", "norm2"))
 
-    def __call__(self, x: FloatArray) -> FloatArray:
-        n, length, width = x.shape
-        qkv = self._qkv(x).reshape(n, length, 3, self._heads, -1)
-        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
-        scores = q @ k.transpose(0, 1, 3, 2) / np.float32(np.sqrt(width / self._heads))
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    def __call__(self, x: FloatArray, n: int) -> FloatArray:
+        width, columns = x.shape
+        parts = self._qkv(x).reshape(3, self._heads, width // self._heads, n, columns // n)
+        q, k, v = parts.transpose(0, 3, 1, 2, 4)
+        weights = q.transpose(0, 1, 3, 2) @ k
+        weights /= np.float32(np.sqrt(width / self._heads))
+        weights -= weights.max(axis=-1, keepdims=True)
+        np.exp(weights, out=weights)
         weights /= weights.sum(axis=-1, keepdims=True)
-        attended = (weights @ v).transpose(0, 2, 1, 3).reshape(n, length, width)
+        attended = (v @ weights.transpose(0, 1, 3, 2)).transpose(1, 2, 0, 3).reshape(width, columns)
         x = self._norm1(x + self._out(attended))
         return self._norm2(x + self._down(_gelu(self._up(x))))
 
@@ -126,7 +138,10 @@ class _Head:
 
 def _gelu(x: FloatArray) -> FloatArray:
     """The tanh form of GELU (Hendrycks and Gimpel, 2016); numpy has no erf."""
-    inner = np.float32(0.7978845608) * (x + np.float32(0.044715) * x * x * x)
+    inner = x * x
+    inner *= np.float32(0.7978845608 * 0.044715)
+    inner += np.float32(0.7978845608)
+    inner *= x
     np.tanh(inner, out=inner)
     inner += 1
     inner *= x
