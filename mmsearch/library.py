@@ -193,7 +193,7 @@ class Library:
             raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
 
         def vector(space: Space) -> FloatArray:
-            return embed(self._asker(space, device), query.parts, space, allow_url=allow_url)
+            return embed(self._asker(space, device), spoken(query), space, allow_url=allow_url)
 
         return self._answer(query, device, vector)
 

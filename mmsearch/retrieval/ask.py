@@ -164,7 +164,7 @@ def _by_letter(
     if not terms:
         return None
     allowed = None if within is None else set(within.tolist())
-    found = selection.by_words(reader, any_of(terms), depth if allowed is None else -1)
+    found = selection.by_words(reader, any_of(terms), depth if allowed is None else None)
     best = dict(pair for pair in found if allowed is None or pair[0] in allowed)
     live = reader.live(list(best))
     ranking: dict[int, Ranked] = {}

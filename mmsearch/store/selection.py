@@ -46,15 +46,17 @@ def segments_within(
     return np.sort(np.fromstring(ids, np.int64, sep=" ")) if ids else np.empty(0, np.int64)
 
 
-def by_words(reader: Reader, expression: str, count: int) -> list[tuple[int, float]]:
+def by_words(reader: Reader, expression: str, count: int | None = None) -> list[tuple[int, float]]:
     """Live segments whose words meet an FTS5 expression, the best first: (id, score), higher is better.
+
+    At most ``count``, None for all of them.
 
     An item's own words (name, caption, camera) stand for its first segment. Scores are FTS5's bm25, its sign turned,
     each divided by the best of its table: the two tables are ranked apart, as their words are not equally rare.
     """
     found: dict[int, float] = {}
     for statement in (_ITEMS, _SEGMENTS):
-        rows = reader.query(statement, (expression, count))
+        rows = reader.query(statement, (expression, -1 if count is None else count))
         best = max((score for _, score in rows), default=0.0)
         for segment_id, score in rows:
             share = score / best if best else 1.0
