@@ -23,10 +23,10 @@ WORDS = "words"
 """The name of the ranking by the letter, beside the fingerprints of spaces."""
 
 DEPTH = 100
-"""So long is a ranking at least that is fused or thinned out; what is deeper moves no answer near the top."""
+"""So long is a ranking at least that is fused or thinned out: rank 100 adds 1/160 where rank 1 adds 1/61."""
 
 TWINS = 0.97
-"""Two vectors this close are near-duplicates; in Flickr8k val no two photos are, by `mini`."""
+"""Two vectors this close are near-duplicates; the closest two photos of Flickr8k val have 0.87, by `mini`."""
 
 
 class Asking(NamedTuple):

