@@ -27,7 +27,7 @@ SIDE, LOW = 32, 8
 def groups(reader: Reader, space: Space, close: float = CLOSE) -> list[list[bytes]]:
     """Absolute paths of files that repeat each other, each group in the order of indexing, the largest groups first.
 
-    Memory: one vector float32 for each file. Time grows with the square of the files; the files of close pairs are read.
+    Memory: one vector float32 for each file. Time grows with the square of the files; those of close pairs are read.
     """
     items = {row[0]: row[1:] for row in reader.query(_PRESENT)}
     paths = {item_id: join(root, path) for item_id, (root, path, *_) in items.items()}
