@@ -85,19 +85,25 @@ def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit:
         if before.st_size > limit and not streamed:
             raise Rejected(f"larger than {limit // (1024 * 1024)} MiB")
         file.seek(0)
-        digest, count, data = hashlib.sha256(), 0, []
         # One byte more than there should be, so that growth shows; never the endless tail of a growing file.
-        while chunk := file.read(min(_CHUNK if streamed else limit + 1, before.st_size + 1 - count)):
-            digest.update(chunk)
-            count += len(chunk)
-            if not streamed:
-                data.append(chunk)
+        if streamed:
+            data, (sha256, count) = head, _digest(file, before.st_size + 1)
+        else:
+            data = file.read(before.st_size + 1)
+            sha256, count = hashlib.sha256(data).digest(), len(data)
         after = os.fstat(file.fileno())
     if count != before.st_size or _identity(before) != _identity(after):
         return None
-    content = head if streamed else b"".join(data)
-    identity = before.st_size, before.st_mtime_ns, before.st_ino
-    return Source(content, digest.digest(), *identity, path=path if streamed else None)
+    return Source(data, sha256, before.st_size, before.st_mtime_ns, before.st_ino, path if streamed else None)
+
+
+def _digest(file: BinaryIO, most: int) -> tuple[bytes, int]:
+    """The sha256 of a file's first ``most`` bytes, and how many there were; a mebibyte is held at a time."""
+    digest, count = hashlib.sha256(), 0
+    while chunk := file.read(min(_CHUNK, most - count)):
+        digest.update(chunk)
+        count += len(chunk)
+    return digest.digest(), count
 
 
 def _without_waiting(name: str | bytes, flags: int) -> int:

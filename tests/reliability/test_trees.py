@@ -121,10 +121,10 @@ def test_the_library_inside_the_tree_is_not_indexed(world) -> None:
 def test_files_that_vanish_while_they_are_indexed(library, world, monkeypatch) -> None:
     read, doomed = files.read, set(sorted(world.files)[::3])
 
-    def vanishing(path, **options):
+    def vanishing(path, *arguments, **options):
         if path in doomed and os.path.exists(path):
             os.unlink(path)
-        return read(path, **options)
+        return read(path, *arguments, **options)
 
     monkeypatch.setattr("mmsearch.indexer.prepare.read", vanishing)
     summary = index(library, world)
