@@ -66,7 +66,7 @@ def keep(library: str, encoder: Encoder) -> list[str]:
         _write(cast(Encoder, model), newborn)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(newborn, folder)
-    except (MMSearchError, OSError) as error:
+    except Exception as error:  # derived data: whatever third-party code raises here, what was indexed is committed
         return [f"questions will load the whole model: its text tower can't be kept ({error})"]
     finally:
         shutil.rmtree(newborn, ignore_errors=True)
