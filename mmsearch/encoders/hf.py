@@ -32,9 +32,9 @@ TOKENIZER_PROBE = ("A cat on a sofa, 2 dogs; it's RAINING!", "一只猫坐在沙
 """Texts whose tokens stand for the tokenizer in the fingerprint."""
 
 _METHODS = {
-    Modality.TEXT: ("get_text_features", "get_text_audio_embeds"),
+    Modality.TEXT: ("get_text_features",),
     Modality.IMAGE: ("get_image_features",),
-    Modality.AUDIO: ("get_audio_features", "get_audio_embeds"),
+    Modality.AUDIO: ("get_audio_features",),
 }
 """What a model class may offer for each modality; the first that is there is used."""
 
