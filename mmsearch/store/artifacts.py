@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from mmsearch.errors import MMSearchError, StorageFull
 from mmsearch.store import indexes
+from mmsearch.store.indexes import Setting
 from mmsearch.store.layout import ARTIFACTS, sync_folder
-from mmsearch.store.reader import Artifact, Reader, Space
+from mmsearch.store.reader import TUNED, Artifact, Reader, Space
 from mmsearch.types import VectorIndex
 
 if TYPE_CHECKING:  # SQLAlchemy is only for writers, and a query opens artifacts
@@ -43,6 +44,21 @@ class Opened:
     """What was wrong with artifacts that had to be passed over."""
 
 
+def tuned(reader: Reader, space: Space) -> Setting | None:
+    """What `mmsearch tune` chose for a space; None if it never did, or if what it chose can't be built here."""
+    text = reader.setting(f"{TUNED}{space.id}")
+    setting = None if text is None else Setting(**json.loads(text))
+    return setting if setting is not None and indexes.can_build(setting.kind) else None
+
+
+def setting_for(reader: Reader, space: Space, kind: str, rows: int) -> Setting:
+    """How an index of this kind is built for a space: as it was tuned, for ``auto`` and for the kind it was tuned to."""
+    best = tuned(reader, space)
+    if best is not None and kind in ("auto", best.kind):
+        return best
+    return Setting(indexes.choose(kind, rows, space.dim))
+
+
 def publish(catalog: Catalog, space: Space, kind: str = "auto", device: str = "cpu") -> Artifact:
     """Build an index over all vectors of a space and make it the one that queries use.
 
@@ -52,11 +68,11 @@ def publish(catalog: Catalog, space: Space, kind: str = "auto", device: str = "c
     reader = catalog.reader
     with reader.snapshot():
         rows, max_seq = reader.count(space.id), reader.max_seq(space.id)
-        kind = indexes.choose(kind, rows, space.dim)
+        setting = setting_for(reader, space, kind, rows)
         chunks, params = indexes.build(
-            kind, lambda: reader.blocks(space.id, space.dim, upto=max_seq), rows, space.dim, device=device
+            setting, lambda: reader.blocks(space.id, space.dim, upto=max_seq), rows, space.dim, device=device
         )
-        generation = catalog.next_generation()
+        kind, generation = setting.kind, catalog.next_generation()
         folder = os.path.join(catalog.folder, ARTIFACTS)
         path = os.path.join(folder, f"{generation}.{kind}")
         size, sha256 = _write(path, chunks)
@@ -82,8 +98,9 @@ def refresh(catalog: Catalog, space: Space, kind: str | None = None, device: str
     if newest is None:
         worth = rows > SCANNED or (kind != "auto" and rows > 0)
     else:
-        fresh = reader.count(space.id, after=newest.max_seq)
-        worth = fresh > max(SCANNED, newest.rows * STALE) or newest.kind != indexes.choose(kind, rows, space.dim)
+        fresh, setting = reader.count(space.id, after=newest.max_seq), setting_for(reader, space, kind, rows)
+        other = newest.kind != setting.kind or not setting.matches(json.loads(newest.params))
+        worth = fresh > max(SCANNED, newest.rows * STALE) or other
     return publish(catalog, space, kind, device) if worth else None
 
 

@@ -20,7 +20,7 @@ from mmsearch.store import layout, rows, schema
 from mmsearch.store.engine import connect, errors_named
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
-from mmsearch.store.reader import HOLDS, Artifact, Reader, Space
+from mmsearch.store.reader import HOLDS, TUNED, Artifact, Reader, Space
 from mmsearch.store.rows import Record, Write
 from mmsearch.store.words import TABLES, TOKENIZER
 from mmsearch.types import EncoderSpec, FileStat, State
@@ -260,7 +260,8 @@ class Catalog:
         with self.transaction() as connection:
             for table in (schema.embedding, schema.artifact, schema.run):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
-            connection.execute(delete(schema.setting).where(schema.setting.c.key == f"{HOLDS}{space_id}"))
+            about = [f"{HOLDS}{space_id}", f"{TUNED}{space_id}"]
+            connection.execute(delete(schema.setting).where(schema.setting.c.key.in_(about)))
             connection.execute(delete(schema.space).where(schema.space.c.id == space_id))
 
     def reindex(self) -> None:

@@ -1,18 +1,17 @@
-"""FAISS behind ``VectorIndex``: ``flat`` (every vector, float16) and ``ivfpq`` (a partitioned, compressed index).
+"""FAISS behind ``VectorIndex``; `faiss_kinds` says which kinds there are and how they are built.
 
 What FAISS does its own way is converted once, here: the -1 that pads short answers, the order of ties, the ids.
 Files are FAISS's serialized bytes of a CPU index, written by our own code (FAISS's writer has lost the end of a file on
 a full disk and returned success). A GPU is a placement of such an index, not another kind.
 
-``ivfpq`` ranks by compressed codes: ask it for ``spec.refine * k`` and score those again from the stored vectors. The
-default of 150 is what questions in words need: they lie apart from the pictures, and with 20 the same index finds 0.93
-of the true ten instead of 0.99, while questions by picture show no difference.
+All but ``flat`` rank by what is left of a vector, or look at some only: ask for ``spec.refine * k`` and score those
+again from the stored vectors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, Self
 
@@ -20,22 +19,14 @@ import numpy as np
 
 from mmsearch.errors import Damaged, EncoderError, Missing, MissingExtra, UsageError
 from mmsearch.store.exact import check_queries
-from mmsearch.store.indexes import Blocks, Built
 from mmsearch.types import Embeddings, FloatArray, IdArray, IndexSpec, Neighbors
 
-REFINE = 150
-PROBE_SHARE = 16
-"""One list in 16 is read for a question,"""
-MIN_PROBE = 64
-"""but never fewer than this: in a small index it costs little."""
-TRAIN_PER_LIST = 64
-TRAIN_LEAST = 256
-TRAIN_MOST = 2**18
-"""Most vectors to train on: 0.5 GB at 512 dimensions."""
+REFINE = {"flat": 1, "ivfpq": 150, "sq8": 4, "sq16": 1, "hnsw": 1}
+"""How many times ``k`` candidates are asked for by default. 150 is what questions in words need of 4-bit codes: they
+lie apart from the pictures, and with 20 the same index finds 0.93 of the true ten instead of 0.99, while questions by
+picture show no difference."""
 GPU_MOST = 2048
 """Most answers, and most lists read, that FAISS's GPU indexes allow."""
-GPU_CODES = (64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)
-"""Bytes a vector that GpuIndexIVFPQ can hold in shared memory."""
 BITMAP_MOST = 2**27
 """Largest id for which a filter is a bitmap (16 MB); a hash set above."""
 PIECE = 2**24
@@ -45,20 +36,20 @@ class FaissIndex:
     """A FAISS index of unit vectors under our ids. Implements ``VectorIndex``.
 
     ``index`` is a CPU index by inner product that keeps ids; ``fast`` is its copy on a GPU, asked when it can answer.
+    ``refine`` None: what its kind needs.
     """
 
-    def __init__(self, index: Any, *, fast: Any = None, refine: int = REFINE, mapped: Any = None) -> None:
+    def __init__(self, index: Any, *, fast: Any = None, refine: int | None = None, mapped: Any = None) -> None:
         self._faiss, self._index, self._fast, self._mapped = load_faiss(), index, fast, mapped
         self._ivf = self._faiss.try_extract_index_ivf(index)
-        still = fast is None and mapped is None
-        exact = self._ivf is None and fast is None
+        kind, still = kind_of(index), fast is None and mapped is None
         self._spec = IndexSpec(
-            kind="flat" if self._ivf is None else "ivfpq",
+            kind=kind,
             dim=index.d,
-            exact=exact,
-            refine=refine if self._ivf is not None else 1 if exact else 2,
+            exact=kind == "flat" and fast is None,
+            refine=refine or (2 if kind == "flat" and fast is not None else REFINE[kind]),
             can_add=still,
-            can_remove=still,
+            can_remove=still and kind != "hnsw",  # FAISS's graph can't forget
         )
 
     @property
@@ -75,7 +66,8 @@ class FaissIndex:
         sorting 1,500 of them costs as much as finding them.
 
         A filter (sorted ids) is applied while searching, on the CPU: GPU indexes ignore filters without a word. The
-        fewer ids it leaves, the more lists are read. Raises ``EncoderError`` for a query that is not a unit row.
+        fewer ids it leaves, the more lists are read; a graph is left aside, and what the filter leaves is scanned.
+        Raises ``EncoderError`` for a query that is not a unit row.
         """
         check_queries(queries, self.spec.dim, k)
         k = min(k, len(self), len(self) if within is None else len(within))
@@ -101,9 +93,20 @@ class FaissIndex:
         k = min(k, len(self))
         if self._fast is not None and within is None and k <= GPU_MOST:
             scores, ids = self._fast.search(queries, k)
+        elif within is not None and self.spec.kind == "hnsw":
+            scores, ids = self._scan(queries, k, within)
         else:
             scores, ids = self._index.search(queries, k, params=self._parameters(within))
         return ids, scores
+
+    def _scan(self, queries: FloatArray, k: int, within: IdArray) -> tuple[FloatArray, IdArray]:
+        """Compare with all vectors that pass: a walk that may keep one in a thousand ends before it has ten."""
+        faiss, ids = self._faiss, self._faiss.vector_to_array(self._index.id_map)
+        bits = np.packbits(np.isin(ids, within), bitorder="little")
+        vectors = faiss.downcast_index(faiss.downcast_index(self._index.index).storage)
+        params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+        scores, rows = vectors.search(queries, k, params=params)
+        return scores, np.where(rows < 0, -1, ids[rows])
 
     def _parameters(self, within: IdArray | None) -> Any:
         """FAISS's search parameters for a filter, wrapped as the index is; None for its defaults."""
@@ -132,7 +135,7 @@ class FaissIndex:
         if len(embeddings):
             if embeddings.vectors.shape[1] != self.spec.dim:
                 raise EncoderError(f"{embeddings.vectors.shape[1]} numbers a vector, not {self.spec.dim}")
-            self._index.add_with_ids(_as_stored(embeddings), embeddings.ids)
+            self._index.add_with_ids(as_stored(embeddings), embeddings.ids)
 
     def remove(self, ids: IdArray) -> int:
         self._require(self.spec.can_remove, "removed from")
@@ -151,12 +154,30 @@ class FaissIndex:
         return cls(deserialize(data))
 
     @classmethod
-    def open(cls, path: str | bytes, *, device: str = "cpu", refine: int = REFINE) -> Self:
-        """Map a file read-only; what is not searched is not read. ``device`` "cuda:N" copies it to that GPU."""
+    def open(
+        cls,
+        path: str | bytes,
+        *,
+        device: str = "cpu",
+        refine: int | None = None,
+        share: float | None = None,
+        ef: int | None = None,
+    ) -> Self:
+        """Map a file read-only; what is not searched is not read. ``device`` "cuda:N" copies it to that GPU.
+
+        ``share`` of the lists, or ``ef`` vectors of a graph, are looked at for a question; None: as it was built. A
+        graph stays on the CPU.
+        """
         with open(path, "rb") as file:
             data = np.memmap(file, np.uint8, "r") if file.seek(0, 2) else np.empty(0, np.uint8)
         index = deserialize(data, mapped=True)
-        fast = None if device == "cpu" else place(index, device)
+        faiss = load_faiss()
+        ivf, graph = faiss.try_extract_index_ivf(index), kind_of(index) == "hnsw"
+        if share is not None and ivf is not None:
+            ivf.nprobe = max(1, round(share * ivf.nlist))
+        if ef is not None and graph:
+            faiss.downcast_index(index.index).hnsw.efSearch = ef
+        fast = None if device == "cpu" or graph else place(index, device)
         return cls(index, fast=fast, refine=refine, mapped=data)
 
 
@@ -179,6 +200,17 @@ def _neighbors(ids: IdArray, scores: FloatArray) -> Neighbors:
     if (counts < ids.shape[1]).any():
         ids, scores = np.where(there, ids, 0), np.where(there, scores, np.float32(-np.inf))
     return Neighbors(ids, scores, counts)
+
+
+def kind_of(index: Any) -> str:
+    """The kind that a FAISS index is of, by its class."""
+    faiss = load_faiss()
+    ivf = faiss.downcast_index(faiss.try_extract_index_ivf(index))
+    if ivf is None:
+        return "hnsw" if hasattr(faiss.downcast_index(index.index), "hnsw") else "flat"
+    if isinstance(ivf, faiss.IndexIVFScalarQuantizer):
+        return "sq8" if ivf.sq.qtype == faiss.ScalarQuantizer.QT_8bit else "sq16"
+    return "ivfpq"
 
 
 def load_faiss() -> Any:
@@ -252,90 +284,6 @@ def _place_flat(faiss: Any, resources: Any, index: Any, number: int) -> Any:
     return placed
 
 
-class _Flat:
-    """The kind ``flat``: all vectors in float16, compared one by one; the answers are exact."""
-
-    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu") -> Built:
-        index = load_faiss().index_factory(dim, "IDMap2,SQfp16", load_faiss().METRIC_INNER_PRODUCT)
-        _fill(index, blocks)
-        return Built(serialize(index), {"factory": "IDMap2,SQfp16"})
-
-    def open(
-        self, path: str | bytes, rows: int, dim: int, params: Mapping[str, Any], *, device: str = "cpu"
-    ) -> FaissIndex:
-        return _checked(FaissIndex.open(path, device=device), rows, dim)
-
-
-class _IvfPq:
-    """The kind ``ivfpq``: vectors in lists by their nearest centre, compressed to half a byte for each 4 numbers."""
-
-    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu", seed: int = 0) -> Built:
-        faiss = load_faiss()
-        sample = training_sample(blocks, rows, dim, seed)
-        lists = max(1, min(2 ** round(math.log2(2 * math.sqrt(max(rows, 1)))), len(sample) // 16))
-        factory = f"IVF{lists}," + (_cpu_codes(dim) if device == "cpu" else _gpu_codes(dim))
-        index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = min(lists, max(MIN_PROBE, lists // PROBE_SHARE))
-        for clustering in (index.cp, index.pq.cp):
-            clustering.seed, clustering.min_points_per_centroid = seed, 1
-        worker = index if device == "cpu" else place(index, device)
-        worker.train(sample)
-        _fill(worker, blocks)
-        index = worker if device == "cpu" else faiss.index_gpu_to_cpu(worker)
-        index.nprobe = min(lists, max(MIN_PROBE, lists // PROBE_SHARE))
-        params = {"factory": factory, "nprobe": index.nprobe, "refine": REFINE, "seed": seed, "trained_on": len(sample)}
-        return Built(serialize(index), params)
-
-    def open(
-        self, path: str | bytes, rows: int, dim: int, params: Mapping[str, Any], *, device: str = "cpu"
-    ) -> FaissIndex:
-        return _checked(FaissIndex.open(path, device=device, refine=int(params.get("refine", REFINE))), rows, dim)
-
-
-def training_sample(blocks: Blocks, rows: int, dim: int, seed: int) -> FloatArray:
-    """Float32 ``(n, dim)`` rows drawn without order from the whole stream, at most ``TRAIN_MOST``.
-
-    An index of a handful of vectors, or of none, is trained on random directions: it finds what is added later.
-    """
-    rng = np.random.default_rng(seed)
-    size = min(rows, TRAIN_MOST, max(TRAIN_LEAST, int(TRAIN_PER_LIST * 2 * math.sqrt(rows))))
-    wanted = np.sort(rng.choice(rows, size, replace=False)) if rows else np.empty(0, np.int64)
-    parts, start = [np.empty((0, dim), np.float32)], 0
-    for block in blocks() if rows else ():
-        first, last = np.searchsorted(wanted, [start, start + len(block)])
-        parts.append(block.vectors[wanted[first:last] - start])
-        start += len(block)
-    sample = np.concatenate(parts)
-    if len(sample) < TRAIN_LEAST:
-        noise = rng.standard_normal((TRAIN_LEAST - len(sample), dim), np.float32)
-        sample = np.concatenate([sample, noise / np.linalg.norm(noise, axis=1, keepdims=True)])
-    return sample
-
-
-def _fill(index: Any, blocks: Blocks) -> None:
-    for block in blocks():
-        if len(block):
-            index.add_with_ids(_as_stored(block), block.ids)
-
-
-def _as_stored(embeddings: Embeddings) -> FloatArray:
+def as_stored(embeddings: Embeddings) -> FloatArray:
     """The vectors rounded to float16 as the catalog rounds them: FAISS rounds halves up, others to even."""
     return embeddings.vectors.astype(np.float16).astype(np.float32)
-
-
-def _cpu_codes(dim: int) -> str:
-    step = next(step for step in (4, 2, 1) if dim % step == 0)
-    return f"PQ{dim // step}x4fs"
-
-
-def _gpu_codes(dim: int) -> str:
-    return f"PQ{next(count for count in GPU_CODES if dim % count == 0)}"
-
-
-def _checked(index: FaissIndex, rows: int, dim: int) -> FaissIndex:
-    if (len(index), index.spec.dim) != (rows, dim):
-        raise Damaged(f"a FAISS index holds {len(index)} x {index.spec.dim}, not {rows} x {dim}: run `mmsearch repair`")
-    return index
-
-
-FLAT, IVFPQ = _Flat(), _IvfPq()

@@ -7,6 +7,7 @@ kinds come from the entry-point group ``mmsearch.indexes``. Either way a kind is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
@@ -17,8 +18,12 @@ from mmsearch.types import Embeddings, VectorIndex
 GROUP = "mmsearch.indexes"
 BUILTIN = {
     "exact": "mmsearch.store.exact:EXACT",
-    "flat": "mmsearch.store.faiss_index:FLAT",
-    "ivfpq": "mmsearch.store.faiss_index:IVFPQ",
+    "flat": "mmsearch.store.faiss_kinds:FLAT",
+    "ivfpq": "mmsearch.store.faiss_kinds:IVFPQ",
+    "sq8": "mmsearch.store.faiss_kinds:SQ8",
+    "sq16": "mmsearch.store.faiss_kinds:SQ16",
+    "hnsw": "mmsearch.store.faiss_kinds:HNSW",
+    "hash": "mmsearch.store.hashing:HASH",
 }
 EXACT_NUMBERS = 2**30
 """How many numbers ``auto`` scans rather than approximates: 2 million vectors of 512, or 2 GB in float16."""
@@ -34,10 +39,23 @@ class Built(NamedTuple):
     params: dict[str, Any]
 
 
-class IndexKind(Protocol):
-    """How a kind of index becomes a file and a file becomes an index."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A kind, what it is built with and what it is opened with; what is not named here is as the kind likes it."""
 
-    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu") -> Built: ...
+    kind: str
+    build: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+
+    def matches(self, params: Mapping[str, Any]) -> bool:
+        """Whether an index with these recorded parameters was built so and is opened so."""
+        return all(params.get(name) == value for name, value in {**self.build, **self.search}.items())
+
+
+class IndexKind(Protocol):
+    """How a kind of index becomes a file and a file becomes an index. What it is built with it may choose to know."""
+
+    def build(self, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu", **options: Any) -> Built: ...
 
     def open(
         self, path: str | bytes, rows: int, dim: int, params: Mapping[str, Any], *, device: str
@@ -52,9 +70,16 @@ def choose(wanted: str, rows: int, dim: int) -> str:
     return "ivfpq" if rows * dim > EXACT_NUMBERS and find_spec("faiss") else "exact"
 
 
-def build(kind: str, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu") -> Built:
+def build(kind: str | Setting, blocks: Blocks, rows: int, dim: int, *, device: str = "cpu") -> Built:
     """Build an index of ``rows`` vectors of ``dim`` numbers. Raises ``MissingExtra`` when its library is absent."""
-    return find(kind).build(blocks, rows, dim, device=device)
+    setting = Setting(kind) if isinstance(kind, str) else kind
+    made = find(setting.kind).build(blocks, rows, dim, device=device, **setting.build)
+    return Built(made.chunks, {**made.params, **setting.build, **setting.search})
+
+
+def can_build(kind: str) -> bool:
+    """Whether what a kind needs is installed, as far as its name tells."""
+    return "faiss" not in BUILTIN.get(kind, "") or find_spec("faiss") is not None
 
 
 def open_index(

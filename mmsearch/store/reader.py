@@ -24,6 +24,9 @@ from mmsearch.types import Detail, Embeddings, Failure, FloatArray, MediaFacts, 
 HOLDS = "holds:"
 """Before a space's id: the setting that lists the kinds of media it has vectors of."""
 
+TUNED = "tuned:"
+"""Before a space's id: the setting that says, as JSON, how its index is to be built."""
+
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
 

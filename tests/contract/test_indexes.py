@@ -9,6 +9,7 @@ import pytest
 from mmsearch.store import indexes
 from mmsearch.store.exact import ExactIndex
 from mmsearch.store.faiss_index import FaissIndex, place
+from mmsearch.store.hashing import HashIndex
 from mmsearch.testing import VectorIndexContract
 from mmsearch.types import Embeddings
 
@@ -74,6 +75,37 @@ class TestFlatMapped(Mapped):
 
 class TestIvfPqMapped(Mapped):
     kind = "ivfpq"
+
+
+class TestSq8(VectorIndexContract):
+    def make(self, embeddings):
+        return FaissIndex.from_bytes(built("sq8", embeddings)[0])
+
+
+class TestSq16Mapped(Mapped):
+    kind = "sq16"
+
+
+class TestSq8Mapped(Mapped):
+    kind = "sq8"
+
+
+class TestHnsw(VectorIndexContract):
+    def make(self, embeddings):
+        return FaissIndex.from_bytes(built("hnsw", embeddings)[0])
+
+
+class TestHnswMapped(Mapped):
+    kind = "hnsw"
+
+
+class TestHash(VectorIndexContract):
+    def make(self, embeddings):
+        return HashIndex.from_bytes(built("hash", embeddings)[0])
+
+
+class TestHashMapped(Mapped):
+    kind = "hash"
 
 
 @pytest.mark.gpu

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import Damaged, Missing, MissingExtra, UsageError
-from mmsearch.store import faiss_index, indexes
-from mmsearch.store.faiss_index import IVFPQ, FaissIndex, place, training_sample
+from mmsearch.store import faiss_kinds, indexes
+from mmsearch.store.faiss_index import FaissIndex, place
+from mmsearch.store.faiss_kinds import IVFPQ, training_sample
 from mmsearch.testing import clustered, questions
 from mmsearch.types import Embeddings
 
@@ -22,7 +23,7 @@ def in_blocks(embeddings, size=100):
 
 
 def test_the_sample_is_spread_over_the_whole_stream_and_bounded(monkeypatch):
-    monkeypatch.setattr(faiss_index, "TRAIN_MOST", 300)
+    monkeypatch.setattr(faiss_kinds, "TRAIN_MOST", 300)
     embeddings = clustered(5000)
     sample = training_sample(in_blocks(embeddings), 5000, 32, seed=0)
     assert sample.shape == (300, 32)
