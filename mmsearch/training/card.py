@@ -13,11 +13,11 @@ package and runs on the CPU without a download.
 | tower | file | what it is |
 | --- | --- | --- |
 | image | `image.onnx` | MobileNetV2 1.0 at 224 x 224, float16 weights, and a projection |
-| text | `text.safetensors` | three layers of all-MiniLM-L6-v2, trained on, int8 weights, and a projection |
+| text | `text.safetensors` | two layers of all-MiniLM-L6-v2, narrowed and trained on, int8 weights, and a projection |
 | audio | `audio.onnx` | YAMNet on log-mel patches of 0.96 s at 16 kHz, int8 weights, and a projection |
 
 The text tower knows 23,330 pieces: English word pieces and single Chinese characters. The audio tower weights the
-patches of a clip by loudness.
+patches of a clip by loudness, and what all sounds share is taken away from its vectors.
 
 ## Where the weights come from
 - MobileNetV2 (ImageNet) and YAMNet (AudioSet): published by Google as TensorFlow Lite files, Apache-2.0.

@@ -25,6 +25,7 @@ from mmsearch.training.model import CLASSES, Model, label_loss
 _CROP = 160
 _SOFT = 0.3
 """Share of an InfoNCE target that goes to photos whose captions mean the same."""
+_ORDER_MARGIN = 0.05
 _CLASSES_AT_ONCE = 400
 """Names among which a step of `align` sorts photos."""
 
@@ -146,10 +147,13 @@ class Captions:
     targets: Tensor
 
 
-def align(model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: int) -> None:
+def align(
+    model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: int, zh: float = 1.0, label: float = 1.0
+) -> None:
     """Train the text trunk and both heads on the features of photos, which stay as they are.
 
-    Each step also distils 64 texts that have no photo, so that words outside the captions keep their meaning.
+    ``zh`` and ``label`` weigh the losses of Chinese captions and of class names. Each step also distils 64 texts that
+    have no photo, so that words outside the captions keep their meaning.
     """
     rng, batch_size, n = _seeded(seed), 250, len(lesson)
     groups = decayed(model.text.trunk, 3e-4, 0.05) + _head_groups(model, 5e-4)
@@ -161,7 +165,7 @@ def align(model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: i
         for batch in shuffled(n, batch_size, rng):
             features = lesson.seen(batch, rng)
             features = features * (1 + 0.1 * torch.randn_like(features))
-            loss = _align_loss(model, lesson, features, captions, batch, rng)
+            loss = _align_loss(model, lesson, features, captions, batch, rng, zh, label)
             schedule.step(loss)
             average.update(model)
             clock.tick(loss)
@@ -171,7 +175,10 @@ def align(model: Model, lesson: Lesson, captions: Captions, epochs: int, seed: i
 def join(
     model: Model, lesson: Lesson, photos: np.ndarray, captions: Captions, epochs: int, seed: int
 ) -> None:  # fmt: skip
-    """Train both towers together on random crops of ``photos``, at a quarter of the rates."""
+    """Train both towers together on random crops of ``photos``, at a quarter of the rates.
+
+    Here word order begins to count: to a contrastive loss alone, a caption and its shuffled words are the same.
+    """
     rng, batch_size, n = _seeded(seed), 250, len(photos)
     groups = decayed(model.image.trunk, 5e-5, 0.05) + decayed(model.text.trunk, 7e-5, 0.05)
     groups += _head_groups(model, 1e-4) + decayed(model.classifier, 5e-5, 0.0)
@@ -184,6 +191,7 @@ def join(
             features = model.image_features(crops(photos[batch], _CROP, rng))
             loss = _align_loss(model, lesson, features, captions, batch, rng)
             loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
+            loss = loss + 2 * _order_loss(model, features, captions, batch, rng)
             schedule.step(loss)
             average.update(model)
             clock.tick(loss)
@@ -191,8 +199,9 @@ def join(
 
 
 def _align_loss(
-    model: Model, lesson: Lesson, features: Tensor, captions: Captions, batch: np.ndarray, rng: np.random.Generator
-) -> Tensor:
+    model: Model, lesson: Lesson, features: Tensor, captions: Captions, batch: np.ndarray, rng: np.random.Generator,
+    zh: float = 1.0, label: float = 1.0,
+) -> Tensor:  # fmt: skip
     picks = rng.integers(5, size=len(batch))
     classes = rng.choice(CLASSES, _CLASSES_AT_ONCE, replace=False)
     others = rng.choice(len(captions.other), 64, replace=False)
@@ -201,12 +210,23 @@ def _align_loss(
     rows += [captions.other[i] for i in others]
     rows += [_any(captions.labels[c], rng) for c in classes]
     states = model.text_features(rows)
-    en, zh, _, names = model.text_vectors(states).split([len(batch), len(batch), len(others), len(classes)])
+    english, chinese, _, names = model.text_vectors(states).split([len(batch), len(batch), len(others), len(classes)])
     images, meaning = model.image_vectors(features), lesson.meaning(batch)
-    loss = soft_info_nce(images, en, model, meaning) + soft_info_nce(images, zh, model, meaning)
+    loss = soft_info_nce(images, english, model, meaning) + zh * soft_info_nce(images, chinese, model, meaning)
     wanted = torch.cat([lesson.captions[batch, picks], meaning, captions.targets[others]])
     loss = loss + losses.feature_distillation(states[: len(wanted)], wanted)
-    return loss + label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
+    return loss + label * label_loss(model, features, lesson.logits[batch], names, torch.from_numpy(classes))
+
+
+def _order_loss(
+    model: Model, features: Tensor, captions: Captions, batch: np.ndarray, rng: np.random.Generator
+) -> Tensor:
+    """A caption beats the same words shuffled by a margin, seen from its photo, which does not move."""
+    true = [_any(captions.en[i], rng) for i in batch]
+    shuffled = [[row[0], *(int(piece) for piece in rng.permutation(row[1:-1])), row[-1]] for row in true]
+    right, wrong = model.text_vectors(model.text_features(true + shuffled)).chunk(2)
+    images = model.image_vectors(features).detach()
+    return F.relu(_ORDER_MARGIN + (images * (wrong - right)).sum(1)).mean()
 
 
 def _teacher_loss(
