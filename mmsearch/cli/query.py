@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli import hits
+from mmsearch.cli import answers, hits
+from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, RankPrefix
 from mmsearch.cli.common import Settings
 from mmsearch.cli.common import command as body
 from mmsearch.errors import UsageError
@@ -62,6 +63,11 @@ def command(
     null: Null = False,
     jsonl: Jsonl = False,
     csv: Csv = False,
+    html: Html = None,
+    copy_to: CopyTo = None,
+    link_to: LinkTo = None,
+    clip_to: ClipTo = None,
+    rank_prefix: RankPrefix = False,
     device: Device = "cpu",
 ) -> None:
     """Find files by meaning: mmsearch query "a cat on a sofa"."""
@@ -88,14 +94,16 @@ def command(
             mode=mode,
             parts=said,
         )
+        wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix)
         if batch is not None:
-            if parts or said:
-                raise UsageError("--batch takes its questions from the file alone")
+            if parts or said or wishes.any():
+                raise UsageError("--batch takes its questions from the file alone, and answers in JSON lines alone")
             _batch(settings, batch, query, device, allow_url)
             return
         asked = replace_parts(query, _parsed(parts or []))
         answer = settings.library().ask(asked, device, allow_url=allow_url)
-        hits.show(settings, answer, asked, hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv))
+        form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
+        answers.give(settings, answer, asked, form, wishes)
 
 
 def similar(
@@ -116,13 +124,20 @@ def similar(
     null: Null = False,
     jsonl: Jsonl = False,
     csv: Csv = False,
+    html: Html = None,
+    copy_to: CopyTo = None,
+    link_to: LinkTo = None,
+    clip_to: ClipTo = None,
+    rank_prefix: RankPrefix = False,
     device: Device = "cpu",
 ) -> None:
     """Find files like a file: mmsearch similar photo.jpg."""
     with body(context) as settings:
         query = options(k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by)
         answer = settings.library().similar(path, query, device)
-        hits.show(settings, answer, query, hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv))
+        form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
+        wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix)
+        answers.give(settings, answer, query, form, wishes)
 
 
 def options(

@@ -7,13 +7,15 @@ What is broken inside is skipped and said; what is decoded is a stream, of one f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from mmsearch.errors import Rejected
 from mmsearch.media.sound import MAX_SECONDS, check_format, longer, to_mono
 from mmsearch.types import FloatArray
 
-_DEMUXERS = {
+DEMUXERS = {
     "MP4": "mov",
     "M4A": "mov",
     "Matroska": "matroska",
@@ -34,6 +36,9 @@ _DEMUXERS = {
 SLACK_S = 3.0
 """Headers round, and of the last seconds' frames only some are decoded."""
 
+MAX_SOUGHT = 500
+"""So many frames after a keyframe are decoded at most to reach one time: keyframes are seldom more than 250 apart."""
+
 MAX_BROKEN = 1000
 """After so many packets in a row that nothing comes of, the rest is not tried."""
 
@@ -44,7 +49,7 @@ class Container:
     def __init__(self, file: Any, format_: str) -> None:
         import av
 
-        self._container = av.open(file, format=_DEMUXERS[format_], metadata_errors="replace")
+        self._container = av.open(file, format=DEMUXERS[format_], metadata_errors="replace")
         self.duration = max(0.0, (self._container.duration or 0) / 1e6)
         self.metadata: dict[str, str] = self._container.metadata
 
@@ -162,6 +167,31 @@ class PictureTrack(_Track):
                 self.rotation = frame.rotation
                 yield time, frame
                 wanted = (time // step + 1) * step
+
+    def at(self, seconds: float) -> tuple[float, Any]:
+        """The frame ``seconds`` after the first one, or near it: decoded from the keyframe before, not from the start.
+
+        Raises ``Rejected`` if none can be decoded.
+        """
+        from av.error import FFmpegError
+
+        stream = self._stream
+        stream.thread_type = "AUTO"
+        stream.codec_context.skip_frame = "NONREF"
+        start = float((stream.start_time or 0) * stream.time_base)
+        with suppress(FFmpegError):  # what can't be sought is read from where it stands
+            self._container.seek(round((start + seconds) / stream.time_base), stream=stream)
+        found: tuple[float, Any] | None = None
+        for frame in islice(self._frames(), MAX_SOUGHT):
+            if frame.time is None:
+                continue
+            self.rotation = frame.rotation
+            found = frame.time - start, frame
+            if found[0] >= seconds - 0.5 * float(1 / (stream.average_rate or 25)):
+                break
+        if found is None:
+            raise Rejected(self.damage or "holds no pictures")
+        return found
 
     def _keyframe_gap(self) -> float:
         """Mean seconds between keyframes by the container's index; infinite if it has none."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from mmsearch.errors import Rejected
 from mmsearch.media.container import SLACK_S, Container, PictureTrack
 from mmsearch.media.files import Source
+from mmsearch.media.glimpse import Glimpse
 from mmsearch.media.image import MAX_PIXELS, upright_square
 from mmsearch.media.outcome import outcome
 from mmsearch.media.pieces import Ending, Piece, Pieces
@@ -41,6 +43,10 @@ def pieces(source: Source, kind: Kind, spec: EncoderSpec) -> Pieces:
                 return (yield from _sound_alone(container, spec))
             if track.width * track.height > MAX_PIXELS:
                 raise Rejected(f"more than {MAX_PIXELS // 1_000_000} megapixels ({track.width} x {track.height})")
+            if isinstance(spec, Glimpse) and spec.image is not None:
+                time, frame = track.at(spec.at)
+                yield _piece(_upright(track, frame, spec.image), time, time)
+                return Ending(Modality.VIDEO, _facts(container, track))
             if spec.image is not None and Modality.IMAGE in spec.modalities:
                 yield from _pictures(track, container.duration, spec.image)
                 if not track.seconds and track.damage:
@@ -77,7 +83,7 @@ def _pictures(track: PictureTrack, duration: float, want: ImageInput) -> Iterato
     shown: Pixels | None = None
     start = 0.0
     for time, frame in track.every(STEP_S):
-        picture = upright_square(frame.to_image(), _ORIENTATION.get(track.rotation, 1), want)
+        picture = _upright(track, frame, want)
         if shown is not None:
             if _difference(shown, picture) < SAME:
                 continue
@@ -86,6 +92,10 @@ def _pictures(track: PictureTrack, duration: float, want: ImageInput) -> Iterato
     if shown is not None:
         broken_off = duration - track.seconds > SLACK_S
         yield _piece(shown, start, track.seconds if broken_off else max(track.seconds, duration))
+
+
+def _upright(track: PictureTrack, frame: Any, want: ImageInput) -> Pixels:
+    return upright_square(frame.to_image(), _ORIENTATION.get(track.rotation, 1), want)
 
 
 def _difference(a: Pixels, b: Pixels) -> float:

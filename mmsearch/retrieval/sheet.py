@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from html import escape
-from urllib.parse import quote
 
 import numpy as np
 
-from mmsearch.errors import UsageError
+from mmsearch.retrieval import page
 from mmsearch.retrieval.measured import Direction, Report
 from mmsearch.types import Modality
 
@@ -20,9 +18,9 @@ WORST = 100
 SHOWN = 5
 
 _STYLE = """
-body { font: 14px sans-serif; margin: 2em } h2 { margin-top: 2em }
-.row { display: flex; gap: 8px; align-items: flex-start; border-top: 1px solid #ccc; padding: 8px 0 }
-.asked { width: 22em; flex: none }
+.row { display: flex; flex-wrap: wrap; gap: 8px; align-items: flex-start; border-top: 1px solid var(--line) }
+.row { padding: 8px 0 }
+.asked { width: 22em; max-width: 100%; flex: none }
 figure { margin: 0; width: 150px }
 figcaption { font-size: 11px; overflow-wrap: anywhere }
 img { width: 150px; height: 110px; object-fit: cover }
@@ -32,19 +30,14 @@ img { width: 150px; height: 110px; object-fit: cover }
 
 def write(report: Report, path: str) -> int:
     """Write the page, of each direction the ``WORST`` questions that were not right at once; says how many."""
-    page = _Page(report)
-    rows = [row for direction in report.directions for row in page.section(direction)]
-    title = escape(f"{report.facts['dataset']}: what {report.facts['model']} got wrong")
-    head = f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>'
-    try:
-        with open(path, "w", encoding="utf-8", errors="xmlcharrefreplace") as file:
-            file.write("\n".join([head, *rows]) + "\n")
-    except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or 'cannot be written').lower()}") from None
+    questions = _Questions(report)
+    rows = [row for direction in report.directions for row in questions.section(direction)]
+    title = f"{report.facts['dataset']}: what {report.facts['model']} got wrong"
+    page.write(path, page.document(title, rows, _STYLE))
     return sum(row.startswith('<div class="row">') for row in rows)
 
 
-class _Page:
+class _Questions:
     """What the set's names stand for: texts, and files."""
 
     def __init__(self, report: Report) -> None:
@@ -56,7 +49,7 @@ class _Page:
     def section(self, direction: Direction) -> Iterator[str]:
         failed = np.flatnonzero(direction.values["hit@1"] == 0)
         worst = failed[np.argsort(-direction.exact.ranks[failed], kind="stable")][:WORST]
-        yield f"<h2>{escape(direction.name)}: {len(failed)} of {len(direction.queries)} not right at once</h2>"
+        yield f"<h2>{page.shown(direction.name)}: {len(failed)} of {len(direction.queries)} not right at once</h2>"
         for query in worst.tolist():
             starts = direction.qrels.starts
             right = direction.qrels.document[starts[query] : starts[query + 1]].tolist()
@@ -72,10 +65,10 @@ class _Page:
             yield f'<div class="row"><div class="asked">{asked}<br>{rank}</div>{"".join(cells)}</div>'
 
     def _shown(self, kind: Modality, name: str, note: str = "", right: bool = False) -> str:
-        caption = escape(f"{note} {self._texts.get(name, name)}".encode("utf-8", "replace").decode())
+        caption = page.shown(f"{note} {self._texts.get(name, name)}")
         if kind is Modality.TEXT:
             return f"<figure><figcaption>{f'<b>{caption}</b>' if right else caption}</figcaption></figure>"
-        link = "file://" + quote(os.path.realpath(self._paths.get(name, os.fsencode(name))))
+        link = page.address(self._paths.get(name, os.fsencode(name)))
         mark = ' class="right"' if right else ""
         image = kind is Modality.IMAGE
         content = f'<img src="{link}" loading="lazy"{mark}>' if image else f'<audio controls src="{link}"></audio>'
