@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.datasets.base import Dataset
     from mmsearch.retrieval.measured import Report
+    from mmsearch.retrieval.tune import Tuning
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
 
@@ -125,8 +126,8 @@ class Library:
         """Bring the library up to date with these files and folders, making it if there is none.
 
         ``model`` None keeps the library's model. Another model builds its vectors beside the old ones, and queries
-        change over when all files have them. ``index``: ``auto``, ``exact``, ``flat`` or ``ivfpq``; None keeps
-        what was chosen before. Set ``stop`` from another thread to end early with all encoded work committed.
+        change over when all files have them. ``index``: a kind, or ``auto`` (what `tune` chose, or what fits); None keeps
+        what was asked for before. Set ``stop`` from another thread to end early with all encoded work committed.
         """
         from mmsearch.encoders import kept
         from mmsearch.indexer.run import index_paths
@@ -254,6 +255,23 @@ class Library:
             return self.search(text, k=k, modalities=[modality], device=device)
 
         return evaluate(dataset, Engine(self.folder, self.reader, space, opened, encoder, ask), depth=depth, seed=seed)
+
+    def tune(self, *, device: str = "cpu", dry_run: bool = False, **more: Any) -> Tuning:
+        """Measure which index finds nearly all that an exact search finds, soonest; ``auto`` builds it from now on.
+
+        ``more`` (``target``, ``k``, ``budget`` in seconds, ``rows``, ``questions``, ``seed``) as
+        `retrieval.tuning.tune_library` takes it. Raises ``NoLibrary``, ``UsageError``, ``SpaceMismatch``, ``Locked``.
+        """
+        from mmsearch.retrieval.tuning import keep, tune_library
+
+        space = self.active_space()
+        encoder = self.encoder(space.model, device)
+        require_same_space(space.fingerprint, encoder.spec.space)
+        tuning = tune_library(self.reader, space, encoder, **more)
+        if not dry_run:
+            with self.catalog() as catalog:
+                keep(catalog, space, tuning, artifacts.index_device(device))
+        return tuning
 
     def duplicates(self, close: float = 0.9) -> list[list[bytes]]:
         """Groups of files that repeat each other: the same bytes, or pictures that differ in size or quality only."""

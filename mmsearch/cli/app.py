@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 import mmsearch
-from mmsearch.cli import bridge, classify, dedup, doctor, errors, evaluate, index, ls, models, query, status, upkeep
+from mmsearch.cli import (
+    bridge,
+    classify,
+    dedup,
+    doctor,
+    errors,
+    evaluate,
+    index,
+    ls,
+    models,
+    query,
+    status,
+    tune,
+    upkeep,
+)
 from mmsearch.cli.common import Settings, hoist
 
 app = typer.Typer(
@@ -50,6 +64,7 @@ def main_options(
 app.command("index")(index.command)
 app.command("query")(query.command)
 app.command("evaluate")(evaluate.command)
+app.command("tune")(tune.command)
 app.command("similar")(query.similar)
 app.command("classify")(classify.command)
 app.command("dedup")(dedup.command)

@@ -26,7 +26,7 @@ def command(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders")],
     model: Annotated[str | None, typer.Option(help="Which model encodes: see `mmsearch models list`")] = None,
-    index: Annotated[str | None, typer.Option(help="Kind of vector index: auto, exact, flat or ivfpq")] = None,
+    index: Annotated[str | None, typer.Option(help="auto, exact, flat, ivfpq, hnsw, sq8, sq16 or hash")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
     include: Annotated[list[str], typer.Option(metavar="GLOB", help="Only these files")] = [],  # noqa: B006
     exclude: Annotated[list[str], typer.Option(metavar="GLOB", help="Not these files and folders")] = [],  # noqa: B006

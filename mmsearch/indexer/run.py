@@ -69,6 +69,8 @@ def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None, de
             )
     if not ingest.summary.interrupted:
         artifacts.refresh(catalog, space, kind, artifacts.index_device(device))
+        if artifacts.outgrown(catalog.reader, space):
+            ingest.summary.notes.append("twice as many vectors as when the index was tuned: run `mmsearch tune` again")
 
 
 def _current_model(folder: str) -> str | None:

@@ -17,27 +17,27 @@ def draw(report: Report, path: str) -> None:
 
     The ending chooses the format (``.png``, ``.svg``, ``.pdf``). Raises ``MissingExtra`` without matplotlib.
     """
-    figure = _figure(6 * len(report.directions), 7)
-    axes = figure.subplots(2, len(report.directions), squeeze=False)
+    drawn = figure(6 * len(report.directions), 7)
+    axes = drawn.subplots(2, len(report.directions), squeeze=False)
     for column, direction in enumerate(report.directions):
         _recall(axes[0, column], direction)
         _scores(axes[1, column], direction)
     facts = report.facts
-    figure.suptitle(f"{facts['dataset']} ({facts['split']}), {facts['model']}, index {facts['index']}")
-    figure.tight_layout()
-    _save(figure, path)
+    drawn.suptitle(f"{facts['dataset']} ({facts['split']}), {facts['model']}, index {facts['index']}")
+    drawn.tight_layout()
+    save(drawn, path)
 
 
 def draw_settings(points: list[tuple[str, float, float]], path: str) -> None:
     """Recall against latency for settings of an index: (name, milliseconds a question, recall)."""
-    figure = _figure(7, 5)
-    axes = figure.subplots()
+    drawn = figure(7, 5)
+    axes = drawn.subplots()
     axes.plot([ms for _, ms, _ in points], [100 * recall for _, _, recall in points], "o")
     for name, ms, recall in points:
         axes.annotate(name, (ms, 100 * recall), textcoords="offset points", xytext=(5, 5))
     axes.set(xscale="log", xlabel="milliseconds a question", ylabel="recall against exact search, %")
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save(drawn, path)
 
 
 def _recall(axes: Any, direction: Direction) -> None:
@@ -66,7 +66,14 @@ def _scores(axes: Any, direction: Direction) -> None:
     axes.legend()
 
 
-def _figure(width: float, height: float) -> Any:
+def require(path: str) -> None:
+    """Raise what drawing to this path would, before hours of measuring: ``MissingExtra``, ``UsageError``."""
+    figure(1, 1)
+    _require_kind(path)
+
+
+def figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure, inches. Raises ``MissingExtra`` without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -74,11 +81,15 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height))
 
 
-def _save(figure: Any, path: str) -> None:
-    kind = os.path.splitext(path)[1].lower()
-    if kind not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"{path}: a plot's name ends in .png, .svg or .pdf")
+def save(drawn: Any, path: str) -> None:
+    """Write a figure; the ending chooses the format. Raises ``UsageError``."""
+    _require_kind(path)
     try:
-        figure.savefig(path, dpi=120)
+        drawn.savefig(path, dpi=120)
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be written').lower()}") from None
+
+
+def _require_kind(path: str) -> None:
+    if os.path.splitext(path)[1].lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{path}: a plot's name ends in .png, .svg or .pdf")

@@ -6,8 +6,9 @@ decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.exact import ExactIndex
 from mmsearch.store.reader import Found, Reader, Space
-from mmsearch.types import FloatArray, IdArray
+from mmsearch.types import Embeddings, FloatArray, IdArray, VectorIndex
 
 Candidates = tuple[IdArray, FloatArray]
 """Segment ids with their scores, best first, ties by smaller id."""
@@ -43,8 +44,7 @@ class Searcher:
         """
         fresh = self._fresh(vector, within)
         limit = len(self.opened.index) if self.opened.index is not None else 0
-        # Some candidates may be dead, or lie in the same item: ask for more until there are enough.
-        count = k * 2 + 8
+        count = spare(k)
         while True:
             candidates = _merge([fresh, self._indexed(vector, min(count, limit), within)])
             hits = self._collapse(candidates, k)
@@ -53,15 +53,10 @@ class Searcher:
             count *= 4
 
     def _indexed(self, vector: FloatArray, count: int, within: IdArray | None) -> Candidates:
-        """The best of the index; what an approximate index shortlists is scored again from the stored vectors."""
         index = self.opened.index
         if index is None or count == 0:
             return _NONE
-        ids, scores = index.search(vector[None], count * index.spec.refine, within).row(0)
-        if index.spec.exact:
-            return ids, scores
-        stored = self.reader.vectors(self.space.id, self.space.dim, ids.tolist())
-        return _best(stored.ids, stored.vectors, vector, count)
+        return nearest(index, vector, count, within, partial(self.reader.vectors, self.space.id, self.space.dim))
 
     def _fresh(self, vector: FloatArray, within: IdArray | None) -> Candidates:
         """Scores of all rows that the index does not know yet, one block in memory at a time."""
@@ -85,6 +80,26 @@ class Searcher:
                     if len(hits) == k:
                         return list(hits.values())
         return list(hits.values())
+
+
+def spare(k: int) -> int:
+    """How many candidates are asked for at first: some may be dead, or lie in the same item."""
+    return k * 2 + 8
+
+
+def nearest(
+    index: VectorIndex,
+    vector: FloatArray,
+    count: int,
+    within: IdArray | None,
+    stored: Callable[[list[int]], Embeddings],
+) -> Candidates:
+    """The best ``count`` of an index; what an approximate one shortlists is scored again from the stored vectors."""
+    ids, scores = index.search(vector[None], count * index.spec.refine, within).row(0)
+    if index.spec.exact:
+        return ids, scores
+    found = stored(ids.tolist())
+    return _best(found.ids, found.vectors, vector, count)
 
 
 _NONE: Candidates = (np.empty(0, np.int64), np.empty(0, np.float32))

@@ -47,12 +47,18 @@ class Opened:
 def tuned(reader: Reader, space: Space) -> Setting | None:
     """What `mmsearch tune` chose for a space; None if it never did, or if what it chose can't be built here."""
     text = reader.setting(f"{TUNED}{space.id}")
-    setting = None if text is None else Setting(**json.loads(text))
+    setting = None if text is None else Setting(**json.loads(text)["setting"])
     return setting if setting is not None and indexes.can_build(setting.kind) else None
 
 
+def outgrown(reader: Reader, space: Space) -> bool:
+    """Whether a space has more than twice the vectors that it was tuned for: recall sinks as a library grows."""
+    text = reader.setting(f"{TUNED}{space.id}")
+    return text is not None and reader.count(space.id) > 2 * int(json.loads(text)["rows"])
+
+
 def setting_for(reader: Reader, space: Space, kind: str, rows: int) -> Setting:
-    """How an index of this kind is built for a space: as it was tuned, for ``auto`` and for the kind it was tuned to."""
+    """How an index of this kind is built for a space: as it was tuned, if ``kind`` is ``auto`` or what was chosen."""
     best = tuned(reader, space)
     if best is not None and kind in ("auto", best.kind):
         return best

@@ -32,9 +32,9 @@ Codes: TypeAlias = npt.NDArray[np.uint64]
 BITS = 512
 REFINE = 100
 """How many times ``k`` candidates are asked for by default."""
-ROUNDS = 30
-"""Rotations tried in turn; the paper uses 50, and nothing is gained after 30."""
-SAMPLE = 16_384
+ROUNDS = 10
+"""Rotations tried in turn (the paper tries 50): each costs a singular value decomposition of bits x bits."""
+SAMPLE = 8192
 STEP = 16_384
 """Vectors compared at once: one word of them, 128 KB, stays in the cache."""
 TRAILER = struct.Struct("<QII")
