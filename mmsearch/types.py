@@ -72,6 +72,8 @@ class EncoderSpec:
     """Sample rate in hertz of the mono audio that the encoder takes."""
     audio_window: float = 10.0
     """Seconds of sound in one segment: about what the encoder was trained on."""
+    text_tokens: int | None = None
+    """Tokens of a text that the encoder reads, its own marks included; what is longer it cuts off."""
 
 
 @runtime_checkable
@@ -81,6 +83,8 @@ class Encoder(Protocol):
     ``encode`` returns float32 ``(len(batch), dim)``: one unit row for each input, in order, never fewer. The
     row of one input does not depend on its neighbours beyond 1e-5. Inputs may differ in length, except
     pictures, which come as ``spec.image`` asks. It raises ``EncoderError`` for a modality it lacks.
+
+    An encoder of text may have ``count_tokens(text) -> int``, its own marks included: documents are cut by it.
     """
 
     @property

@@ -23,20 +23,25 @@ from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
 from mmsearch.indexer.scan import walk
 from mmsearch.indexer.summary import Summary
 from mmsearch.media.decode import pieces
-from mmsearch.media.pieces import Piece
+from mmsearch.media.files import Source
+from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
 from mmsearch.media.sniff import still_unsupported
+from mmsearch.media.text_fit import fitted
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
 from mmsearch.store.roots import Scope
-from mmsearch.types import Encoder, Failure, FileStat, FloatArray, State
+from mmsearch.types import Encoder, EncoderSpec, Failure, FileStat, FloatArray, Modality, State
 
 LISTED = 2000
 """Files compared with the catalog at a time."""
 
 BATCH = 32
 """Pieces encoded at a time."""
+
+TEXTS = 256
+"""Chunks of text encoded at a time: they are small, and those of one length go through an encoder together."""
 
 WINDOW = 2 * BATCH
 """Files being read and decoded ahead of the encoder: 64 pictures of 224 x 224 are 10 MB, 64 sounds of 20 s 80 MB."""
@@ -154,7 +159,11 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
-        decode = shared() if options.isolate else pieces
+        isolated = shared() if options.isolate else pieces
+
+        def decode(source: Source, spec: EncoderSpec) -> Pieces:
+            return fitted(isolated(source, spec), self.encoder)
+
         preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, decode, options.follow_links)
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
@@ -183,7 +192,7 @@ class Ingest:
             files.append(_File(one))
             for piece in self._until_stopped(files[-1]):
                 batch.append((files[-1], piece))
-                if len(batch) >= BATCH:
+                if len(batch) >= (TEXTS if piece.modality is Modality.TEXT else BATCH):
                     self._encode(batch)
                     batch = []
                     yield files[:-1]

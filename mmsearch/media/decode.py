@@ -20,6 +20,7 @@ _DECODERS = {
     Modality.IMAGE: "mmsearch.media.image",
     Modality.AUDIO: "mmsearch.media.audio",
     Modality.VIDEO: "mmsearch.media.video",
+    Modality.TEXT: "mmsearch.media.text",
 }
 
 
@@ -40,7 +41,7 @@ def pieces(source: Source, spec: EncoderSpec) -> Pieces:
     the encoder does not take, or whose decoder is not installed, ``Rejected`` for what is broken or over a limit,
     ``Transient`` for a passing failure.
     """
-    kind = require_indexable(source.data, source.size, spec)
+    kind = require_indexable(source.data, source.size, spec, source.path)
     stream: Pieces = import_module(_DECODERS[kind.modality]).pieces(source, kind, spec)
     try:
         yield next(stream)

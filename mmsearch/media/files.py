@@ -17,9 +17,9 @@ from mmsearch.media.sniff import HEAD, require_indexable
 from mmsearch.types import EncoderSpec, Modality
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Larger pictures are rejected: they are held in memory whole. Sounds and videos are read as they are decoded."""
+"""Larger pictures are rejected: they are held in memory whole. Everything else is read as it is decoded."""
 
-STREAMED = frozenset({Modality.AUDIO, Modality.VIDEO})
+STREAMED = frozenset({Modality.AUDIO, Modality.VIDEO, Modality.TEXT})
 _CHUNK = 1024 * 1024
 
 ATTEMPTS = 3
@@ -81,7 +81,7 @@ def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit:
         if not stat.S_ISREG(before.st_mode):
             raise Rejected("not a regular file")
         head = file.read(HEAD)
-        streamed = require_indexable(head, before.st_size, spec).modality in STREAMED
+        streamed = require_indexable(head, before.st_size, spec, path).modality in STREAMED
         if before.st_size > limit and not streamed:
             raise Rejected(f"larger than {limit // (1024 * 1024)} MiB")
         file.seek(0)

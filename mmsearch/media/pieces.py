@@ -30,11 +30,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A file after its last piece. ``partial`` says what is damaged or left out, if anything."""
+    """A file after its last piece. ``partial`` says what is damaged or left out, if anything.
+
+    ``caption``: what the file itself says that it shows.
+    """
 
     modality: Modality
     facts: MediaFacts
     partial: str | None = None
+    caption: str | None = None
 
 
 Pieces: TypeAlias = Generator[Piece, None, Ending]

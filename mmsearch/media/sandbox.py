@@ -209,4 +209,4 @@ def _piece(head: dict[str, Any], content: bytes) -> Piece:
 
 
 def _ending(fields: dict[str, Any]) -> Ending:
-    return Ending(Modality(fields["modality"]), MediaFacts(**fields["facts"]), fields["partial"])
+    return Ending(Modality(fields["modality"]), MediaFacts(**fields["facts"]), fields["partial"], fields["caption"])

@@ -1,4 +1,4 @@
-"""What kind of file is this? Decided by its first bytes, never by its name.
+"""What kind of file is this? Decided by its first bytes; of texts, the name says which are documents.
 
 Signatures come from the formats' own specifications. Kinds that mmsearch does not index yet are named all the
 same, so that a skipped file says why, and so that a later version only has to add its decoder.
@@ -6,12 +6,14 @@ same, so that a skipped file says why, and so that a later version only has to a
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
 from mmsearch.errors import MissingExtra, Rejected, Unsupported
+from mmsearch.media.text_decode import encoding_of
 from mmsearch.types import EncoderSpec, Modality
 
 HEAD = 64 * 1024
@@ -26,11 +28,33 @@ LIBSNDFILE_FORMATS = frozenset({"WAV", "FLAC", "AIFF", "Ogg", "MP3", "AU"})
 AUDIO_FORMATS = LIBSNDFILE_FORMATS | {"M4A", "AAC", "WMA", "AMR", "CAF", "APE", "WavPack"}
 VIDEO_FORMATS = frozenset({"MP4", "Matroska", "AVI", "FLV", "MPEG", "MPEG-TS", "WMV", "Ogg"})
 
-_INDEXED = {Modality.IMAGE: IMAGE_FORMATS, Modality.AUDIO: AUDIO_FORMATS, Modality.VIDEO: VIDEO_FORMATS}
-_PACKAGES = {"heic": ("pi_heif",), "audio": ("soundfile", "soxr"), "video": ("av", "soxr")}
+
+DOCUMENTS = {
+    **dict.fromkeys((b".txt", b".text"), "text"),
+    **dict.fromkeys((b".md", b".markdown"), "Markdown"),
+    b".rst": "reStructuredText",
+    **dict.fromkeys((b".html", b".htm", b".xhtml"), "HTML"),
+    b".csv": "CSV",
+    b".tsv": "TSV",
+    b".json": "JSON",
+    **dict.fromkeys((b".jsonl", b".ndjson"), "JSON lines"),
+}
+"""Which texts are documents, by how their names end, and of which format: content can't tell a letter from a program.
+
+Texts of other names (programs, logs, settings) are skipped. A PDF is known by its content.
+"""
+DOCUMENT_FORMATS = frozenset(DOCUMENTS.values()) | {"PDF"}
+
+_INDEXED = {
+    Modality.IMAGE: IMAGE_FORMATS,
+    Modality.AUDIO: AUDIO_FORMATS,
+    Modality.VIDEO: VIDEO_FORMATS,
+    Modality.TEXT: DOCUMENT_FORMATS,
+}
+_PACKAGES = {"heic": ("pi_heif",), "audio": ("soundfile", "soxr"), "video": ("av", "soxr"), "pdf": ("pypdfium2",)}
 # A video's frames are images to the encoder, its sound track is sound.
 _TAKEN_AS = {Modality.VIDEO: frozenset({Modality.IMAGE, Modality.AUDIO})}
-_FILES = {Modality.IMAGE: "pictures", Modality.AUDIO: "sounds", Modality.VIDEO: "videos", Modality.TEXT: "texts"}
+_FILES = {Modality.IMAGE: "pictures", Modality.AUDIO: "sounds", Modality.VIDEO: "videos", Modality.TEXT: "documents"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +134,14 @@ def sniff(head: bytes) -> Kind | None:
     return Kind(_TEXT, "text") if _is_text(head[:HEAD]) else None
 
 
+def _document(head: bytes, name: bytes) -> Kind | None:
+    """The kind of a file that is a document by its name and a text by its content."""
+    format_ = DOCUMENTS.get(os.path.splitext(name)[1].lower())
+    if format_ is None or head[:1024].find(b"%PDF-") >= 0:
+        return None
+    return Kind(_TEXT, format_) if encoding_of(head, whole=len(head) < HEAD) else None
+
+
 def _is_text(head: bytes) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
@@ -122,19 +154,22 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def require_indexable(head: bytes, size: int, spec: EncoderSpec | None = None) -> Kind:
+def require_indexable(head: bytes, size: int, spec: EncoderSpec | None = None, name: bytes | None = None) -> Kind:
     """The kind of a file of ``size`` bytes, if mmsearch can decode it here, and ``spec``'s encoder (if given) takes it.
 
+    ``name`` tells a document from other texts, nothing else; None: any text is one.
     Raises ``Rejected`` for an empty or zero-filled file, ``Unsupported`` (with the reason) for all other content.
     """
     if size == 0:
         raise Rejected("empty file")
-    kind = sniff(head)
+    kind = (name and _document(head, name)) or sniff(head)
     if kind is None:
         # What a crash or a broken download leaves of a photo: its length, and zeros.
         if not head.strip(b"\0"):
             raise Rejected("holds only zero bytes")
         raise Unsupported("not a known kind of file")
+    if kind.format == "text" and name is not None and os.path.splitext(name)[1].lower() not in DOCUMENTS:
+        raise Unsupported("texts whose names are not those of documents are not indexed")
     if kind.format not in _INDEXED.get(kind.modality, frozenset()):
         raise Unsupported(f"{_FILES[kind.modality]} ({kind.format}) are not indexed")
     if spec is not None and not _TAKEN_AS.get(kind.modality, frozenset({kind.modality})) & spec.modalities:
@@ -149,6 +184,8 @@ def missing_extra(kind: Kind) -> str | None:
     """The extra that brings the decoder of such files, if it is not installed."""
     if kind.modality is Modality.IMAGE:
         extra = "heic" if kind.format == "HEIC" else None
+    elif kind.modality is Modality.TEXT:
+        extra = "pdf" if kind.format == "PDF" else None
     else:
         extra = "audio" if kind.modality is Modality.AUDIO and kind.format in LIBSNDFILE_FORMATS else "video"
     return None if extra is None or all(map(_installed, _PACKAGES[extra])) else extra
@@ -163,7 +200,7 @@ def still_unsupported(reason: str, spec: EncoderSpec) -> bool:
         return not all(map(_installed, _PACKAGES.get(extra[1], ())))
     if " takes no " in reason:
         return reason.startswith(f"{spec.name} takes no ")
-    return not re.match(r"(audio|video) files \(", reason)  # what versions before 0.2 said
+    return not re.match(r"(audio|video) files \(|texts \(", reason)  # what older versions said
 
 
 @cache

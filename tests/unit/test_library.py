@@ -230,7 +230,7 @@ def test_forgetting_leaves_the_file(library, photos):
 
 def test_broken_and_foreign_files_are_counted_with_reasons(library, photos):
     (photos / "empty.jpg").touch()
-    (photos / "notes.txt").write_text("hello")
+    (photos / "program.py").write_text("hello")
     whole = (photos / "red.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
     summary = library.index([photos])

@@ -167,7 +167,7 @@ def test_a_file_that_keeps_changing_is_transient(tmp_path, monkeypatch):
 
 
 def test_no_descriptor_is_left_open(tmp_path):
-    good, bad = _write(tmp_path, b"a.gif", GIF), _write(tmp_path, b"b.txt", b"words")
+    good, bad = _write(tmp_path, b"a.gif", GIF), _write(tmp_path, b"b.py", b"words")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(50):
         read(good)

@@ -10,7 +10,7 @@ from PIL import Image
 import mmsearch.media.sniff  # noqa: F401
 from mmsearch import media
 from mmsearch.errors import Rejected, Unsupported
-from mmsearch.media.sniff import AUDIO_FORMATS, HEAD, IMAGE_FORMATS, VIDEO_FORMATS, require_indexable, sniff
+from mmsearch.media.sniff import AUDIO_FORMATS, DOCUMENT_FORMATS, HEAD, IMAGE_FORMATS, VIDEO_FORMATS, require_indexable, sniff
 from mmsearch.types import EncoderSpec, Modality
 
 
@@ -69,7 +69,7 @@ def test_known_kinds_are_named(head, modality, format_, monkeypatch):
     monkeypatch.setattr(media.sniff, "_installed", lambda package: True)
     kind = sniff(head)
     assert (kind.modality, kind.format) == (modality, format_)
-    if kind.format in IMAGE_FORMATS | AUDIO_FORMATS | VIDEO_FORMATS:
+    if kind.format in IMAGE_FORMATS | AUDIO_FORMATS | VIDEO_FORMATS | DOCUMENT_FORMATS:
         assert require_indexable(head, len(head)) == kind
     else:
         with pytest.raises(Unsupported, match=format_):

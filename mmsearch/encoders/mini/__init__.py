@@ -29,8 +29,8 @@ PREPROCESSING_VERSION = 1
 _PHOTOS_AT_ONCE = 4
 """Photos in one call of the runtime: 16 take four times the memory (430 MB) and no less time."""
 _WINDOW_S = 3.0
-"""Seconds of sound in a segment: five patches. In mixed recordings of ESC-10 the best window then lies in the right clip
-99 times in 100; with windows of 5 s 87 times, with 10 s 60 times."""
+"""Seconds of sound in a segment: five patches. In mixed recordings of ESC-10 the best window then lies in the right
+clip 99 times in 100; with windows of 5 s 87 times, with 10 s 60 times."""
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _REMEDY = "run `pip install --force-reinstall mmsearch`"
 T = TypeVar("T")
@@ -98,6 +98,7 @@ class MiniEncoder:
             image=ImageInput(size=image["size"], fit=image["fit"], resample=image["resample"]),
             audio_rate=audio["rate"] if audio else None,
             audio_window=_WINDOW_S,
+            text_tokens=manifest["text"]["longest"],
         )
 
     def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
@@ -111,6 +112,10 @@ class MiniEncoder:
         if modality is Modality.IMAGE:
             return self._encode_photos(batch)
         return self._encode_sounds(cast(Sequence[FloatArray], batch))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, marks included, before anything is cut off."""
+        return self._text().count_tokens(text)
 
     def _encode_photos(self, batch: Sequence[Media]) -> FloatArray:
         size = self._manifest["image"]["size"]

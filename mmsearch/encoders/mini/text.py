@@ -35,6 +35,9 @@ class TextTower:
     def tokenize(self, text: str) -> list[int]:
         return self._tokenizer.encode(text)
 
+    def count_tokens(self, text: str) -> int:
+        return self._tokenizer.count(text)
+
     def encode(self, texts: Sequence[str]) -> FloatArray:
         rows = [self.tokenize(text) for text in texts]
         out = np.empty((len(rows), self._dim), np.float32)
@@ -54,8 +57,8 @@ class TextTower:
     def _forward(self, ids: npt.NDArray[np.int64]) -> FloatArray:
         """Token ids ``(n, length)`` to unit rows ``(n, dim)``.
 
-        Inside, a column is a token: ``(width, n * length)``. For the dozen tokens of a query, a product with the weights
-        on the left takes half the time of one with them on the right, and nothing is turned in between.
+        Inside, a column is a token: ``(width, n * length)``. For the dozen tokens of a query, a product with the
+        weights on the left takes half the time of one with them on the right, and nothing is turned in between.
         """
         n, length = ids.shape
         tokens, places = self._tensors["tokens.weight"][ids.ravel()], self._tensors["positions"][:length]
