@@ -29,8 +29,9 @@ def _has_gpu() -> bool:
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known about models is kept in a folder of this test run; the user's own cache is left alone."""
+    """What is known about models is kept in a folder of this test run; the user's own cache and settings are left."""
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("MMSEARCH_CONFIG", str(tmp_path_factory.getbasetemp() / "config.toml"))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ import mmsearch
 from mmsearch.cli import (
     bridge,
     classify,
+    config,
     dedup,
+    defaults,
     doctor,
     errors,
     evaluate,
@@ -24,6 +26,7 @@ from mmsearch.cli import (
     upkeep,
 )
 from mmsearch.cli.common import Settings, hoist
+from mmsearch.cli.common import command as body
 
 app = typer.Typer(
     name="mmsearch",
@@ -59,6 +62,9 @@ def main_options(
     ] = False,
 ) -> None:
     context.obj = Settings(library, json, quiet, verbose, lock_timeout)
+    if context.invoked_subcommand != "config":  # which must work on a file that is wrong
+        with body(context):
+            context.default_map = defaults.apply(context.command)
 
 
 app.command("index")(index.command)
@@ -79,6 +85,7 @@ app.command("relocate")(upkeep.relocate)
 app.command("rm")(upkeep.rm)
 app.command("bridge")(bridge.command)
 app.add_typer(models.app, name="models")
+app.add_typer(config.app, name="config")
 app.command("doctor")(doctor.command)
 
 

@@ -10,14 +10,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from functools import cache
 from html import unescape
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.test_answers import HOSTILE, sound  # noqa: F401
-from tests.e2e.test_cli import COLOURS, indexed, mmsearch, photos  # noqa: F401
+from tests.e2e.test_answers import HOSTILE
+from tests.e2e.test_cli import COLOURS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DARK = "--blink-settings=preferredColorScheme=0"
@@ -54,6 +56,7 @@ def chromium(*arguments, home) -> bytes:
     return subprocess.run(command, capture_output=True, timeout=180, check=True).stdout
 
 
+@cache
 def looked_at(folder, width) -> dict:
     (folder / "look.html").write_text(LOOK % width)
     options = ["--allow-file-access-from-files", "--virtual-time-budget=10000", f"--window-size={width + 100},1000"]
@@ -74,14 +77,22 @@ def drawn(pixels, colour) -> int:
     return int((np.abs(pixels - colour).max(axis=2) < 12).sum())
 
 
-@pytest.fixture
-def page(indexed, photos, sound, tmp_path):  # noqa: F811
-    """The page of three photos, one with a hostile name, and a sound."""
-    os.rename(photos / "blue.png", os.fsencode(photos) + b"/" + HOSTILE)
-    Image.new("RGB", (60, 400), (220, 220, 20)).save(photos / f"{'tall' * 40}.png")
-    indexed("index", photos)
-    assert indexed("query", "red", "--html", tmp_path / "out.html").returncode == 0
-    return tmp_path
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The folder of a page of four pictures, one with a hostile name, one tall with a long name, and a sound."""
+    soundfile = pytest.importorskip("soundfile", reason='no soundfile: pip install "mmsearch[audio]"')
+    folder = tmp_path_factory.mktemp("sheet")
+    media = folder / "media"
+    media.mkdir()
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (40, 30), colour).save(media / f"{name}.png")
+    os.rename(media / "blue.png", os.fsencode(media) + b"/" + HOSTILE)
+    Image.new("RGB", (60, 400), (220, 220, 20)).save(media / f"{'tall' * 40}.png")
+    soundfile.write(media / "tone.wav", np.sin(np.arange(80_000) / 5), 8000)
+    for command in (["index", media, "--model", "fake"], ["query", "red", "--html", folder / "out.html"]):
+        program = [sys.executable, "-m", "mmsearch", "--library", folder / "library", *command]
+        subprocess.run(program, capture_output=True, timeout=120, check=True)
+    return folder
 
 
 @pytest.mark.parametrize(("width", "columns"), [(400, 1), (1400, 5)])
@@ -118,9 +129,10 @@ def test_pictures_are_drawn_in_light_and_in_dark(page, options, background, widt
     assert contrast > 180
 
 
-def test_the_failures_page_has_the_same_frame(photos, tmp_path):  # noqa: F811
+def test_a_page_shows_files_of_the_disk_too(tmp_path):
     from mmsearch.retrieval import page
 
-    picture = f'<img src="{page.address(os.fsencode(photos / "red.png"))}" style="width: 300px">'
+    Image.new("RGB", (40, 30), COLOURS["red"]).save(tmp_path / "red.png")
+    picture = f'<img src="{page.address(os.fsencode(tmp_path / "red.png"))}" style="width: 300px">'
     (tmp_path / "out.html").write_text(page.document("failures", [picture]))
     assert drawn(screenshot(tmp_path, 400, DARK), COLOURS["red"]) > 20_000
