@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli import hits, render
+from mmsearch.cli import complete, hits, preview, render
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,18 @@ CopyTo = Annotated[str | None, typer.Option(metavar="DIR", help="Copy the files 
 LinkTo = Annotated[str | None, typer.Option(metavar="DIR", help="Link to the files there")]
 ClipTo = Annotated[str | None, typer.Option(metavar="DIR", help="Cut the spans of sounds and videos out, into there")]
 RankPrefix = Annotated[bool, typer.Option("--rank-prefix", help="Begin the names of copies with the rank")]
+
+Preview = Annotated[
+    bool | None, typer.Option("--preview/--no-preview", help="Pictures in the terminal [default: where it can draw]")
+]
+PreviewAs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WAY",
+        help="How: kitty, iterm2, sixel or blocks [default: as the terminal says]",
+        autocompletion=complete.words("kitty", "iterm2", "sixel", "blocks"),
+    ),
+]
 
 SOME_FAILED = 3
 _DONE = {"copy": "copied", "link": "linked", "clip": "cut"}
@@ -34,6 +46,8 @@ class Wishes:
     link_to: str | None = None
     clip_to: str | None = None
     rank_prefix: bool = False
+    preview: bool | None = None
+    preview_as: str | None = None
 
     def any(self) -> bool:
         return any((self.html, self.copy_to, self.link_to, self.clip_to))
@@ -43,6 +57,9 @@ def give(settings: Settings, answer: Answer, query: Query, form: hits.Form, wish
     """Do it, then list the hits. Exits with 1 if there are none, with 3 if a file could not be copied or cut."""
     if wishes.rank_prefix and not (wishes.copy_to or wishes.link_to or wishes.clip_to):
         raise UsageError("--rank-prefix needs --copy-to, --link-to or --clip-to")
+    drawn = preview.way(wishes.preview, wishes.preview_as, form)
+    if drawn is None and wishes.preview and not settings.quiet:
+        render.note("no pictures: they are drawn on a terminal only, beside the table")
     failed = False
     if wishes.html is not None:
         from mmsearch.cli import sheet
@@ -51,7 +68,7 @@ def give(settings: Settings, answer: Answer, query: Query, form: hits.Form, wish
     for how, folder in (("copy", wishes.copy_to), ("link", wishes.link_to), ("clip", wishes.clip_to)):
         if folder is not None:
             failed |= _collect(settings, answer, how, folder, wishes.rank_prefix)
-    hits.show(settings, answer, query, form)
+    hits.show(settings, answer, query, form, drawn)
     if failed:
         raise typer.Exit(SOME_FAILED)
 

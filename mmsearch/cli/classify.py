@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import render
+from mmsearch.cli import complete, render
 from mmsearch.cli.common import command as body
 from mmsearch.errors import UsageError
 
@@ -19,7 +19,10 @@ def command(
     labels: Annotated[str, typer.Argument(metavar="LABELS", help="cat,dog,car; or a file with one a line")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders, indexed or not")],
     k: Annotated[int, typer.Option("-k", "--top", min=1, metavar="N", help="So many labels for each file")] = 1,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="[default: the library's, or mini]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="[default: the library's, or mini]", autocompletion=complete.models),
+    ] = None,
     template: Annotated[list[str], typer.Option(metavar="TEXT", help="A sentence about {}")] = [],  # noqa: B006
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "cpu",
 ) -> None:

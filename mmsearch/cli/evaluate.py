@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli import render
+from mmsearch.cli import complete, render
 from mmsearch.cli.common import command as body
 from mmsearch.errors import UsageError
 
@@ -35,7 +35,10 @@ def command(
         str | None, typer.Option(metavar="en|zh|KEY", help="Which captions, if there are several")
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Which split, such as test or val")] = None,
-    model: Annotated[str | None, typer.Option(help="Which model encodes: see `mmsearch models list`")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Which model encodes: see `mmsearch models list`", autocompletion=complete.models),
+    ] = None,
     index: Annotated[str | None, typer.Option(help="Kind of vector index [default: exact, or the library's]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
     mine: Annotated[

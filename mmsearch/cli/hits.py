@@ -33,8 +33,8 @@ class Form(Enum):
         return chosen[0] if chosen else cls.TABLE
 
 
-def show(settings: Settings, answer: Answer, query: Query, form: Form) -> None:
-    """Write an answer out; exits with 1 if it has no hits."""
+def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: str | None = None) -> None:
+    """Write an answer out, a table with pictures if ``preview`` says how; exits with 1 if it has no hits."""
     match form:
         case Form.JSON:
             _document(settings, answer, query)
@@ -47,7 +47,7 @@ def show(settings: Settings, answer: Answer, query: Query, form: Form) -> None:
             for hit in answer:
                 render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
         case Form.TABLE:
-            _table(answer)
+            _table(answer, preview)
     _remarks(settings, answer)
     if not answer.hits:
         raise typer.Exit(NOTHING_FOUND)
@@ -120,7 +120,7 @@ def _csv(answer: Answer) -> None:
     render.line(out.getvalue().rstrip("\n"))
 
 
-def _table(answer: Answer) -> None:
+def _table(answer: Answer, preview: str | None) -> None:
     """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence."""
     columns = ["rank", "score", "path"]
     if sys.stdout.isatty():
@@ -137,7 +137,12 @@ def _table(answer: Answer) -> None:
         }
         for hit in answer
     ]
-    render.table(columns, ([row[column] for column in columns] for row in rows))
+    if preview is None:
+        render.table(columns, ([row[column] for column in columns] for row in rows))
+    else:
+        from mmsearch.cli.preview import show_all
+
+        show_all(answer, ("  ".join(row[column] for column in columns) for row in rows), preview)
 
 
 def sure(confidence: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli import render
+from mmsearch.cli import complete, render
 from mmsearch.cli.common import INTERRUPTED
 from mmsearch.cli.common import command as body
 
@@ -25,7 +25,10 @@ SHOWN_FAILURES = 20
 def command(
     context: typer.Context,
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders")],
-    model: Annotated[str | None, typer.Option(help="Which model encodes: see `mmsearch models list`")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Which model encodes: see `mmsearch models list`", autocompletion=complete.models),
+    ] = None,
     index: Annotated[str | None, typer.Option(help="auto, exact, flat, ivfpq, hnsw, sq8, sq16 or hash")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
     include: Annotated[list[str], typer.Option(metavar="GLOB", help="Only these files")] = [],  # noqa: B006

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli import render
+from mmsearch.cli import complete, render
 from mmsearch.cli.common import command as body
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ NOTHING_FOUND = 1
 
 def command(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(metavar="PATH", help="Only files at or below PATH")] = None,
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="Only files at or below PATH", autocompletion=complete.folders)
+    ] = None,
     named: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Only files with these words in their names")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli import models_bench, render
+from mmsearch.cli import complete, models_bench, render
 from mmsearch.cli.common import command as body
 from mmsearch.errors import MissingModel, UsageError
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The models that can encode.", no_args_is_help=True, rich_markup_mode=None)
 app.command("bench")(models_bench.command)
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A preset, or a name as `index --model` takes it")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A preset, or a name as `index --model` takes it", autocompletion=complete.models
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
 
 

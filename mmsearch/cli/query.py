@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli import answers, hits
-from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, RankPrefix
+from mmsearch.cli import answers, complete, hits
+from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, Preview, PreviewAs, RankPrefix
 from mmsearch.cli.common import Settings
 from mmsearch.cli.common import command as body
 from mmsearch.errors import UsageError
@@ -18,17 +18,45 @@ if TYPE_CHECKING:
     from mmsearch.types import Asked, Query
 
 Top = Annotated[int, typer.Option("-k", "--top", min=1, max=10_000, metavar="N", help="So many hits at most")]
-Within = Annotated[str | None, typer.Option("--in", metavar="PATH", help="Only files at or below PATH")]
-Kinds = Annotated[str | None, typer.Option("--modality", metavar="LIST", help="Only these: image,audio,text,video")]
+Within = Annotated[
+    str | None,
+    typer.Option("--in", metavar="PATH", help="Only files at or below PATH", autocompletion=complete.folders),
+]
+Kinds = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        metavar="LIST",
+        help="Only these: image,audio,text,video",
+        autocompletion=complete.words("image", "audio", "text", "video"),
+    ),
+]
 Where = Annotated[str | None, typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000")]
 Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: 2024-06, yesterday, 3 weeks ago")]
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="Up to then, that day or month included")]
 Near = Annotated[str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos taken near a place")]
 MinConfidence = Annotated[float, typer.Option(min=0.0, max=1.0, help="Only hits at least this sure, 0 to 1")]
-Unique = Annotated[bool, typer.Option("--unique", help="Of near-duplicates only the best")]
-Sort = Annotated[str, typer.Option(metavar="BY", help="score, taken, added or path: the order of what was found")]
-Group = Annotated[str | None, typer.Option("--group-by", metavar="BY", help="day, folder or modality")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N")]
+Unique = Annotated[bool, typer.Option("--unique/--no-unique", help="Of near-duplicates only the best")]
+Sort = Annotated[
+    str,
+    typer.Option(
+        metavar="BY",
+        help="score, taken, added or path: the order of what was found",
+        autocompletion=complete.words("score", "taken", "added", "path"),
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        metavar="BY",
+        help="day, folder or modality",
+        autocompletion=complete.words("day", "folder", "modality"),
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu or cuda:N", autocompletion=complete.words("auto", "cpu", "cuda:0"))
+]
 Paths = Annotated[bool, typer.Option("--paths", help="Paths alone, one a line")]
 Null = Annotated[bool, typer.Option("-0", help="Paths alone as they are, each ended by a NUL")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="One JSON object a line for each hit")]
@@ -68,6 +96,8 @@ def command(
     link_to: LinkTo = None,
     clip_to: ClipTo = None,
     rank_prefix: RankPrefix = False,
+    preview: Preview = None,
+    preview_as: PreviewAs = None,
     device: Device = "cpu",
 ) -> None:
     """Find files by meaning: mmsearch query "a cat on a sofa"."""
@@ -94,7 +124,7 @@ def command(
             mode=mode,
             parts=said,
         )
-        wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix)
+        wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
         if batch is not None:
             if parts or said or wishes.any():
                 raise UsageError("--batch takes its questions from the file alone, and answers in JSON lines alone")
@@ -129,6 +159,8 @@ def similar(
     link_to: LinkTo = None,
     clip_to: ClipTo = None,
     rank_prefix: RankPrefix = False,
+    preview: Preview = None,
+    preview_as: PreviewAs = None,
     device: Device = "cpu",
 ) -> None:
     """Find files like a file: mmsearch similar photo.jpg."""
@@ -136,7 +168,7 @@ def similar(
         query = options(k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by)
         answer = settings.library().similar(path, query, device)
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
-        wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix)
+        wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
         answers.give(settings, answer, query, form, wishes)
 
 

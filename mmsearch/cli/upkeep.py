@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmsearch.cli import render
+from mmsearch.cli import complete, render
 from mmsearch.cli.common import command as body
 from mmsearch.errors import Damaged, UsageError
 
@@ -62,7 +62,7 @@ def gc(context: typer.Context, dry_run: DryRun = False) -> None:
 
 def relocate(
     context: typer.Context,
-    old: Annotated[str, typer.Argument(metavar="OLD", help="Where the files were")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Where the files were", autocompletion=complete.folders)],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Where they are now")],
 ) -> None:
     """Tell the library that a folder moved; nothing is encoded again."""
@@ -76,7 +76,10 @@ def relocate(
 
 def rm(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders to forget")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Files and folders to forget", autocompletion=complete.folders),
+    ],
 ) -> None:
     """Forget what is indexed at or below paths; the files themselves stay."""
     with body(context) as settings:
