@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TypeVar
 
 from mmsearch.errors import MediaError
+from mmsearch.indexer import captions as captions_of
 from mmsearch.indexer.encode import encode_each
 from mmsearch.indexer.flow import flow
 from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
@@ -27,6 +28,7 @@ from mmsearch.media.files import Source
 from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
 from mmsearch.media.sniff import still_unsupported
+from mmsearch.media.text_captions import REASON, is_caption, may_be_caption
 from mmsearch.media.text_fit import fitted
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
@@ -148,6 +150,8 @@ class Ingest:
                 pass
             case State.REJECTED if not self.options.retry:
                 pass
+            case State.SKIPPED if known.reason == REASON and not is_caption(os.path.join(scope.root, known.file.path)):
+                return False  # what it described is gone
             case State.SKIPPED if not self.options.retry and still_unsupported(known.reason or "", self.encoder.spec):
                 pass
             case _:
@@ -159,12 +163,7 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
-        isolated = shared() if options.isolate else pieces
-
-        def decode(source: Source, spec: EncoderSpec) -> Pieces:
-            return fitted(isolated(source, spec), self.encoder)
-
-        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, decode, options.follow_links)
+        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, self._decode, options.follow_links)
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
@@ -177,6 +176,10 @@ class Ingest:
             self._commit(scope, ready)
         finally:
             preparer.close()
+
+    def _decode(self, source: Source, spec: EncoderSpec) -> Pieces:
+        decode = shared() if self.options.isolate else pieces
+        return fitted(decode(source, spec), self.encoder)
 
     def _until_stopped(self, work: Iterable[T]) -> Iterator[T]:
         for one in work:
@@ -234,6 +237,9 @@ class Ingest:
         """Write a batch of records; nothing is counted before it is committed."""
         kept = [(prepared, record) for prepared, record in ready if not self._holds_back(prepared, record)]
         self.catalog.write_batch(scope.root_id, self.space.id, [record for _, record in kept])
+        captions = [record.file.path for _, record in kept if record.reason == REASON]
+        captions_of.refresh(self.catalog, scope, captions, self._decode, self.encoder.spec)
+        captions_of.retire(self.catalog, scope, [record.file.path for _, record in kept if record.caption is not None])
         for prepared, record in ready:
             path = os.path.join(scope.root, record.file.path)
             if record.write is Write.TOUCH:
@@ -259,9 +265,11 @@ class Ingest:
     def _sweep(self, scope: Scope) -> None:
         """Mark as missing what was not listed and is not there. Being there unlisted (a new ignore rule) is fine."""
         unlisted = self.catalog.unlisted(scope.root_id, scope.start)
-        gone = [item_id for item_id, path in unlisted if _is_gone(os.path.join(scope.root, path))]
+        gone = [(item_id, path) for item_id, path in unlisted if _is_gone(os.path.join(scope.root, path))]
         if not self.options.dry_run:
-            self.catalog.mark_gone(gone)
+            self.catalog.mark_gone([item_id for item_id, _ in gone])
+            captions = (path for _, path in gone if may_be_caption(path))
+            captions_of.refresh(self.catalog, scope, captions, self._decode, self.encoder.spec)
             self.summary.missing += self.catalog.count_gone(scope.root_id, scope.start)
         else:
             self.summary.missing += len(gone) + self.catalog.count_gone(scope.root_id, scope.start)

@@ -16,6 +16,7 @@ import numpy as np
 from mmsearch.errors import MediaError, Transient, Unsupported
 from mmsearch.media.files import Source, read
 from mmsearch.media.pieces import Ending, Piece, Pieces
+from mmsearch.media.text_captions import REASON, beside, is_caption
 from mmsearch.store.catalog import Known, Record, Write
 from mmsearch.store.reader import Reader, Space
 from mmsearch.types import EncoderSpec, FileStat, FloatArray, State
@@ -38,6 +39,7 @@ class Prepared:
     pieces: Pieces | None = None
     flow: Flow | None = None
     record: Record | None = None
+    caption: str | None = None
     reused: bool = False
 
 
@@ -57,13 +59,19 @@ class Preparer:
             reader.close()
 
     def __call__(self, known: Known) -> Prepared:
+        path = self._path(known)
+        if is_caption(path):
+            return Prepared(known, record=failed(known, known.file, Unsupported(REASON)))
         try:
-            source = read(os.path.join(self._root, known.file.path), self._spec, follow_links=self._follow_links)
+            source = read(path, self._spec, follow_links=self._follow_links)
             return self._recognise(known, source)
         except FileNotFoundError:
             return Prepared(known)
         except MediaError as error:
             return Prepared(known, record=failed(known, known.file, error))
+
+    def _path(self, known: Known) -> bytes:
+        return os.path.join(self._root, known.file.path)
 
     def _recognise(self, known: Known, source: Source) -> Prepared:
         file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
@@ -75,7 +83,7 @@ class Preparer:
         donated = self._donated(known, file, source.sha256, same)
         if donated is not None:
             return Prepared(known, identity, record=donated, reused=True)
-        return Prepared(known, identity, self._decode(source, self._spec))
+        return Prepared(known, identity, self._decode(source, self._spec), caption=beside(self._path(known)))
 
     def _donated(self, known: Known, file: FileStat, sha256: bytes, same: bool) -> Record | None:
         """A record with the vectors of a file with the same content, if there is one."""
@@ -83,6 +91,7 @@ class Preparer:
         with reader.snapshot():
             item_id = reader.donor(sha256, self._space.id)
             donor = None if item_id is None else reader.donation(item_id, self._space)
+            caption = reader.query("SELECT caption FROM item WHERE id = ?", (item_id,))
         if donor is None:
             return None
         return Record(
@@ -96,6 +105,7 @@ class Preparer:
             facts=donor.facts,
             spans=donor.spans,
             details=donor.details,
+            caption=beside(self._path(known)) or caption[0][0],
             vectors=donor.vectors,
         )
 
@@ -143,5 +153,6 @@ def encoded(
         facts=ending.facts,
         spans=tuple(piece.span for piece in pieces),
         details=tuple(piece.detail for piece in pieces),
+        caption=prepared.caption or ending.caption,
         vectors=np.stack(vectors),
     )

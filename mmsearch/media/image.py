@@ -33,6 +33,7 @@ from mmsearch.media.fit import Box, fit, to_stored
 from mmsearch.media.outcome import CUT_OFF, outcome
 from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.sniff import Kind, require_indexable
+from mmsearch.media.text_embedded import caption
 from mmsearch.types import EncoderSpec, FloatArray, ImageInput, MediaFacts, Modality, Pixels
 
 MAX_PIXELS = 64_000_000
@@ -81,11 +82,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """RGB pixels uint8 ``(size, size, 3)``, the file's facts, and what is damaged about it, if anything."""
+    """RGB pixels uint8 ``(size, size, 3)``, the file's facts, what is damaged about it, and its own caption, if any."""
 
     pixels: Pixels
     facts: MediaFacts
     partial: str | None = None
+    caption: str | None = None
 
 
 def take_turns(descriptor: int) -> None:
@@ -108,7 +110,7 @@ def pieces(source: Source, kind: Kind, spec: EncoderSpec) -> Pieces:
         raise Unsupported(f"{spec.name} does not say what pictures it takes")
     picture = decode_image(source, spec.image)
     yield Piece(picture.pixels, Modality.IMAGE)
-    return Ending(Modality.IMAGE, picture.facts, picture.partial)
+    return Ending(Modality.IMAGE, picture.facts, picture.partial, picture.caption)
 
 
 def decode_image(source: Source, want: ImageInput) -> Picture:
@@ -169,7 +171,7 @@ def _decode(data: bytes, format_: str, want: ImageInput) -> Picture:
         # Otherwise only some rows are there, or the header was wrong about the size.
         size, scale = (opened.size, opened.scale) if image.size == expected else (image.size, 1.0)
         pixels = _render(image, size, scale, exif.orientation, want)
-    return Picture(pixels, _facts(opened.size, exif), partial)
+    return Picture(pixels, _facts(opened.size, exif), partial, caption(opened.image))
 
 
 def _salvage(opened: _Opened, data: bytes, want: ImageInput, error: Exception) -> tuple[Image.Image, str]:

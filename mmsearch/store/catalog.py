@@ -194,6 +194,14 @@ class Catalog:
             rows.note_held(connection, space_id, inserted + filled)
             rows.touch(connection, touched)
 
+    def set_captions(self, captions: Sequence[tuple[int, str | None]]) -> None:
+        """Note what stands beside these items (id, caption); their vectors and ids stay."""
+        if captions:
+            with self.transaction() as connection:
+                connection.exec_driver_sql(
+                    "UPDATE item SET caption = ? WHERE id = ?", [(caption, item_id) for item_id, caption in captions]
+                )
+
     def mark_gone(self, item_ids: Sequence[int]) -> None:
         """Note that these files are missing. Their vectors stay until `prune`; rows without any go at once."""
         table = schema.item
