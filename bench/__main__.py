@@ -14,6 +14,7 @@ FULL = {
     "search": [],
     "encoders": [],
     "evaluate": [],
+    "sheet": [],
 }
 QUICK = {
     "scan": ["20000", "--repeat", "1"],
@@ -26,6 +27,7 @@ QUICK = {
     "encoders": ["--model", "ViT-S-32-alt", "--pairs", "1", "--pictures", "2"],
     "media": ["--minutes", "0.2", "--pairs", "1", "--photos", "8"],
     "evaluate": ["--questions", "2000", "--documents", "500", "--photos", "20", "--runs", "1"],
+    "sheet": ["--hits", "3", "--pairs", "1"],
 }
 """Proves that every benchmark still runs; its figures mean nothing."""
 
