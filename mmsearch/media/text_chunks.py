@@ -77,12 +77,12 @@ def cut(text: str, limit: int) -> Iterator[tuple[int, int]]:
     for begin, end in _stretches(text, 0, len(text), _PARAGRAPH_END):
         if not _SAYS_SOMETHING.search(text, begin, end):
             continue
-        start, tokens = begin, cost(text[begin:end])
+        start, tokens = begin, _tokens(text, begin, end, limit)
         if held is not None and held[2] + tokens <= limit:
             start, tokens = held[0], held[2] + tokens
         elif held is not None:
             yield held[:2]
-        held = (start, end, tokens) if tokens < SHORT else None
+        held = (start, end, tokens) if tokens < min(SHORT, limit) else None
         if held is None:
             yield from [(start, end)] if tokens <= limit else _packed(text, start, end, limit)
     if held is not None:
@@ -97,11 +97,16 @@ def chunks(passage: Passage, spec: EncoderSpec) -> Iterator[Piece]:
             yield Piece(text, Modality.TEXT, passage.span(start, end), Detail(None, text, passage.page))
 
 
+def _tokens(text: str, start: int, end: int, limit: int) -> int:
+    """The cost of some characters, or more than ``limit`` for so many that they are better cut than counted."""
+    return cost(text[start:end]) if end - start <= 16 * limit else limit + 1
+
+
 def _packed(text: str, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
     """A paragraph that is too long: as many whole sentences a chunk as fit."""
     first, last, used = start, start, 0
     for sentence, stop in _stretches(text, start, end, _SENTENCE_END):
-        tokens = cost(text[sentence:stop])
+        tokens = _tokens(text, sentence, stop, limit)
         if used and used + tokens > limit:
             yield first, last
             used = 0

@@ -15,6 +15,9 @@ from __future__ import annotations
 import codecs
 import re
 
+HEAD = 64 * 1024
+"""Bytes by which UTF-16 is told."""
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -23,9 +26,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
-# Latin, Greek, Cyrillic, punctuation, Japanese, Chinese.
-_USUAL = re.compile("[\t\n\r\x20-\x7e\xa0-\u052f\u2010-\u203a\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
-_HIGH = re.compile(rb"[\x80-\xff]")
+# All but Latin, Greek, Cyrillic, punctuation, Japanese, Chinese.
+_UNUSUAL = re.compile("[^\t\n\r\x20-\x7e\xa0-\u052f\u2010-\u203a\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
+_HIGH = bytes(range(0x80, 0x100))
 _HAN_PAIR = re.compile(rb"[\xa1-\xf7][\xa1-\xfe]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -48,22 +51,23 @@ def encoding_of(data: bytes, *, whole: bool = True) -> str | None:
 
 
 def decode(data: bytes, encoding: str) -> str:
-    """The characters of ``data``; what is broken becomes U+FFFD, as do lone surrogates and zeros."""
+    """The characters of ``data``; what is broken becomes U+FFFD, as do lone surrogates; zeros become blanks."""
     return clean(data.decode(encoding, "replace"))
 
 
 def clean(text: str) -> str:
     """The same text, of the same length, without what no database or tokenizer takes."""
-    return _SURROGATE.sub("\ufffd", text).replace("\0", "\ufffd")
+    return _SURROGATE.sub("\ufffd", text).replace("\0", " ")
 
 
 def _utf16(data: bytes) -> str | None:
     # Two ASCII letters are a Chinese character to UTF-16: words in ASCII with a stray zero must not become a poem.
-    if 4 * data.count(0) < len(data) and not _HIGH.search(data):
+    head = data[:HEAD]
+    if 4 * head.count(0) < len(head) and head.isascii():
         return None
     for name in ("utf-16-le", "utf-16-be"):
-        text = data[: len(data) // 2 * 2].decode(name, "replace")
-        if 20 * len(_USUAL.findall(text)) >= 19 * len(text):
+        text = head[: len(head) // 2 * 2].decode(name, "replace")
+        if 20 * len(_UNUSUAL.findall(text)) <= len(text):
             return name
     return None
 
@@ -79,4 +83,5 @@ def _is_chinese(data: bytes, whole: bool) -> bool:
         codecs.getincrementaldecoder("gb18030")().decode(data, final=whole)
     except UnicodeDecodeError:
         return False
-    return 5 * 2 * len(_HAN_PAIR.findall(data)) >= 4 * len(_HIGH.findall(data))
+    high = len(data) - len(data.translate(None, _HIGH))
+    return 5 * 2 * _HAN_PAIR.subn(b"", data)[1] >= 4 * high

@@ -36,8 +36,9 @@ def _fitting(piece: Piece, count: Callable[[str], int], longest: int) -> Iterato
         yield piece
         return
     # The estimate was too low by this factor; at least halved, so that it comes to an end.
-    limit = max(1, min(cost(text) // 2, cost(text) * longest // tokens))
-    for start, end in cut(text, limit):
+    limit = min(cost(text) // 2, cost(text) * longest // tokens)
+    half = len(text) // 2
+    for start, end in cut(text, limit) if limit else ((0, half), (half, len(text))):
         yield from _fitting(_part(piece, text, start, end), count, longest)
 
 
