@@ -69,8 +69,10 @@ def train(options: argparse.Namespace) -> Model:
         compare(model, base, work, seed)
 
     def finetune() -> None:
+        original = _copied(model)
         stages.meet(model, base, options.meet, seed)
         stages.finetune(model, base, photos, options.finetune, seed)
+        stages.step_back(model, original, 0.3)
 
     def distil() -> None:
         stages.distil(model, tokenizer.encode(known.texts), known.targets, options.distil, seed)

@@ -135,6 +135,18 @@ def finetune(model: Model, lesson: Lesson, photos: np.ndarray, epochs: int, seed
     model.load_state_dict(average.module.state_dict())
 
 
+@torch.no_grad()
+def step_back(model: Model, original: dict[str, Tensor], share: float) -> None:
+    """Mix ``share`` of the ``original`` weights into the image trunk and its classifier.
+
+    WiSE-FT (Wortsman et al., CVPR 2022): 6,000 photos of everyday life make it forget what they do not show; a mean
+    with what it was brings that back and costs the photos nothing (measured).
+    """
+    for name, value in model.state_dict().items():
+        if name.startswith(("image.trunk.", "classifier.")):
+            value.lerp_(original[name], share)
+
+
 @dataclass(frozen=True)
 class Captions:
     """Token rows: five English and about five Chinese captions of each photo, the prompts of each ImageNet class,
