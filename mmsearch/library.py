@@ -126,7 +126,7 @@ class Library:
         """Bring the library up to date with these files and folders, making it if there is none.
 
         ``model`` None keeps the library's model. Another model builds its vectors beside the old ones, and queries
-        change over when all files have them. ``index``: a kind, or ``auto`` (what `tune` chose, or what fits); None keeps
+        change over when all files have them. ``index``: a kind, or ``auto`` (as `tune` chose, or what fits); None keeps
         what was asked for before. Set ``stop`` from another thread to end early with all encoded work committed.
         """
         from mmsearch.encoders import kept
