@@ -15,7 +15,7 @@ from mmsearch.errors import Rejected
 from mmsearch.media.files import MAX_BYTES, STREAMED, Source
 from mmsearch.media.fit import fit
 from mmsearch.media.sniff import HEAD, sniff
-from mmsearch.types import EncoderSpec, ImageInput, MediaFacts, Modality, Pixels
+from mmsearch.types import EncoderSpec, MediaFacts, Modality, Pixels
 
 QUALITY = 80
 """Of JPEG: 320 pixels take about 15 kB."""
@@ -33,9 +33,10 @@ def glimpse(path: bytes, size: int, at: float = 0.0) -> Pixels:
 
     Raises ``OSError`` for a file that is not there, ``MediaError`` for one that shows nothing.
     """
+    from mmsearch.media.jpeg import Rough
     from mmsearch.media.sandbox import shared
 
-    want = ImageInput(size=size, fit="pad", resample="bilinear")
+    want = Rough(size=size, fit="pad", resample="bilinear")
     spec = Glimpse(name="pictures", space="", dim=0, modalities=_PICTURES, licence="", image=want, at=at)
     stream = shared()(_unhashed(path), spec)
     square = next(stream).content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -18,11 +19,19 @@ KEEP = 2.9
 """How many times the pixels that the encoder needs, each way, are decoded. The mean error against full decoding is
 0.23 grey levels at 3.3 times, 0.25 at 2.9, 0.36 at 2; most of it is rounding to whole levels once more."""
 
+KEEP_ROUGH = 1.5
+"""The same for `Rough`: of 12 megapixels the eighth is enough for 320, a quarter less work than the fourth."""
+
 MAX_SCANS = 100
 """A progressive JPEG has about 10 scans; each one, however short, costs a pass over the whole picture."""
 
 END = b"\xff\xd9"
 """The end marker: behind a cut-off file, it makes libjpeg render the scans that have arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rough(ImageInput):
+    """A picture for people's eyes, which don't see the grey levels that an encoder does."""
 
 
 def count_scans(image: ImageFile, data: bytes) -> int:
@@ -49,6 +58,7 @@ def draft(image: ImageFile, scans: int, want: ImageInput) -> float:
     if width * height > (MAX_PIXELS if scans == 1 else MAX_PIXELS // 8):
         return 1.0
     out_width, out_height, (left, top, right, bottom) = fit(width, height, want)
-    need = ceil(KEEP * out_width * width / (right - left)), ceil(KEEP * out_height * height / (bottom - top))
+    keep = KEEP_ROUGH if isinstance(want, Rough) else KEEP
+    need = ceil(keep * out_width * width / (right - left)), ceil(keep * out_height * height / (bottom - top))
     drafted = image.draft(None, need)
     return drafted[1][2] / width if drafted else 1.0
