@@ -15,7 +15,7 @@ SAMPLE = 512
 FEWEST = 30
 """Below this many vectors a level can't be told."""
 
-EVEN, STEP = 4.85, 0.33
+EVEN, STEP = 6.11, 0.42
 """The excess at which a hit is as likely there as not, and how fast that changes; `bench.confidence` fits them."""
 
 

@@ -50,7 +50,7 @@ class MobileNetV2(nn.Module):
     width = 1280
     frozen = 3
     """Blocks that are never trained, with the stem: edges and textures, which photos of everyday life do not change.
-    They hold 0.4 % of the weights and, at a stride of 2 and 4, half of the time of a training step."""
+    They hold 0.7 % of the weights, and their activations are the widest: no backward pass goes through them."""
 
     def __init__(self, layers: list[Layer]) -> None:
         super().__init__()
