@@ -2,7 +2,7 @@
 
     python -m bench.documents [--chunks 600] [--pairs 3]
 
-``by_cpu`` divides chunks by processor seconds of this process and its children and multiplies by two cores: what two idle
+``by_cpu`` divides chunks by processor seconds of this process and its children and multiplies by two: what two idle
 cores would do. The text is English prose of common words, in sentences of 8 to 20.
 """
 
@@ -23,11 +23,12 @@ from mmsearch.media.decode import decode
 from mmsearch.media.files import read
 from mmsearch.types import Modality
 
-WORDS = (
-    "the of and a to in is was he for it with as his on be at by had not are but from or have an they which one you were "
-    "all her she there would their we him been has when who will no more if out so said what up its about into than them "
-    "dog snow house water mountain children street morning window garden river yellow small running between letter people"
-).split()
+COMMON = """
+the of and a to in is was he for it with as his on be at by had not are but from or have an they which one you were all
+her she there would their we him been has when who will no more if out so said what up its about into than them dog
+snow house water mountain children street morning window garden river yellow small running between letter people
+"""
+WORDS = COMMON.split()
 
 
 def prose(chunks):
