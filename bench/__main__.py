@@ -15,6 +15,7 @@ FULL = {
     "documents": [],
     "encoders": [],
     "evaluate": [],
+    "tune": [],
     "sheet": [],
 }
 QUICK = {
@@ -29,6 +30,7 @@ QUICK = {
     "documents": ["--chunks", "50", "--pairs", "1"],
     "media": ["--minutes", "0.2", "--pairs", "1", "--photos", "8"],
     "evaluate": ["--questions", "2000", "--documents", "500", "--photos", "20", "--runs", "1"],
+    "tune": ["--rows", "2000", "--dim", "64", "--budget", "5", "--questions", "20"],
     "sheet": ["--hits", "3", "--pairs", "1"],
 }
 """Proves that every benchmark still runs; its figures mean nothing."""

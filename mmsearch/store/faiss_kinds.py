@@ -118,7 +118,8 @@ def _pq(dim: int, device: str, *, opq: bool = False, bits: int = 4) -> tuple[str
         return "", f"PQ{next(count for count in GPU_CODES if dim % count == 0)}"
     step = next(step for step in (bits, 4, 2, 1) if dim % step == 0)
     parts = dim // step
-    return f"OPQ{parts}," if opq else "", f"PQ{parts}x4fs" if bits == 4 else f"PQ{parts}x{bits}"
+    # np: no codes for FAISS's polysemous search, which cost minutes to train and are not used.
+    return f"OPQ{parts}," if opq else "", f"PQ{parts}x4fs" if bits == 4 else f"PQ{parts}x{bits}np"
 
 
 def _sq8(dim: int, device: str) -> tuple[str, str]:
