@@ -26,9 +26,10 @@ CASES = 84
 
 INDEXES = [
     "exact",
+    "hash",
     *(
         pytest.param(kind, marks=pytest.mark.skipif(find_spec("faiss") is None, reason="faiss is not installed"))
-        for kind in ("flat", "ivfpq")
+        for kind in ("flat", "ivfpq", "hnsw")
     ),
 ]
 
