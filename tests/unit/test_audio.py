@@ -7,7 +7,6 @@ import pytest
 
 from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.errors import Rejected
-from mmsearch.media import sound
 from mmsearch.media.decode import decode
 from mmsearch.media.files import Source, read
 from mmsearch.types import EncoderSpec, Modality

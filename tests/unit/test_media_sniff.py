@@ -10,7 +10,15 @@ from PIL import Image
 import mmsearch.media.sniff  # noqa: F401
 from mmsearch import media
 from mmsearch.errors import Rejected, Unsupported
-from mmsearch.media.sniff import AUDIO_FORMATS, DOCUMENT_FORMATS, HEAD, IMAGE_FORMATS, VIDEO_FORMATS, require_indexable, sniff
+from mmsearch.media.sniff import (
+    AUDIO_FORMATS,
+    DOCUMENT_FORMATS,
+    HEAD,
+    IMAGE_FORMATS,
+    VIDEO_FORMATS,
+    require_indexable,
+    sniff,
+)
 from mmsearch.types import EncoderSpec, Modality
 
 
