@@ -262,6 +262,7 @@ class _Session:
     def facts(self) -> dict[str, object]:
         """On what and with what it was measured; every report carries it."""
         engine, dataset = self.engine, self.dataset
+        kinds = {document.modality for document in dataset.documents}
         artifact = next(iter(engine.reader.artifacts(engine.space.id)), None)
         return {
             "model": engine.space.model,
@@ -274,7 +275,7 @@ class _Session:
             "revision": dataset.revision,
             "texts": len(dataset.texts),
             "documents": len(dataset.documents),
-            "searched": len(self.names),
+            "searched": len({n for kind in kinds for n in self.held.get(kind, {})}),
             "problems": len(dataset.problems),
             "index": engine.opened.kind,
             "index settings": artifact.params if artifact else "{}",

@@ -196,6 +196,7 @@ COMMANDS = {
     "relocate": ["{photos}", "{photos}"],
     "rm": ["{photos}"],
     "bridge": [],
+    "tune": ["--dry-run"],
     "doctor": [],
 }
 MODELS = {
@@ -207,18 +208,22 @@ MODELS = {
     "import": ["{photos}"],
     "rm": ["audio", "--yes"],
 }
+CONFIG = {"set": ["query.top", "5"], "get": ["query.top"], "list": [], "path": [], "unset": ["query.top"]}
 
 
 def test_no_command_but_pull_opens_a_connection(photos):
     """The fixture above has seen every attempt. A new command must be added here."""
     registered = {command.name for command in app.registered_commands}
     assert registered == set(COMMANDS), "which arguments run the new command?"
-    models = {command.name for group in app.registered_groups for command in group.typer_instance.registered_commands}
-    assert models == {*MODELS, "pull"}
+    groups = {
+        group.name: {command.name for command in group.typer_instance.registered_commands}
+        for group in app.registered_groups
+    }
+    assert groups == {"models": {*MODELS, "pull"}, "config": set(CONFIG)}
     assert run("index", photos, "--model", "fake").exit_code == 0
-    lines = [[name, *rest] for name, rest in COMMANDS.items()] + [
-        ["models", name, *rest] for name, rest in MODELS.items()
-    ]
+    lines = [[name, *rest] for name, rest in COMMANDS.items()]
+    lines += [["models", name, *rest] for name, rest in MODELS.items()]
+    lines += [["config", name, *rest] for name, rest in CONFIG.items()]
     for line in lines:
         result = run(*[part.format(photos=photos) for part in line])
         assert result.exit_code in (0, 1, 2, 3, 14), (line, result.stderr)

@@ -45,6 +45,7 @@ def test_a_row_for_each_model_and_one_for_what_failed(mmsearch, captioned):
 
 def test_on_the_photos_of_the_library(mmsearch, captioned):
     assert mmsearch("models", "bench", "fake", "--mine").returncode == 10
+    captioned.unlink()  # else its captions are the questions
     assert mmsearch("index", captioned.parent, "--model", "fake").returncode == 0
     result = mmsearch("models", "bench", "fake", "--mine", "--json")
     assert "inner half of each of 12 photos" in result.stderr
