@@ -248,7 +248,7 @@ class Catalog:
             try:
                 for table, *_ in TABLES:
                     connection.execute(text(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')"))
-            except DatabaseError:
+            except (DatabaseError, UnicodeDecodeError):
                 return False
         return True
 

@@ -53,6 +53,8 @@ def errors_named(folder: str) -> Iterator[None]:
         raise
     except DatabaseError as error:
         raise explained(error.orig or error, folder) from error
+    except UnicodeDecodeError as error:  # Python decodes SQLite's messages, damage and all
+        raise explained(error, folder) from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise (StorageFull if full else MMSearchError)(f"{folder}: {(error.strerror or str(error)).lower()}") from error
