@@ -39,7 +39,7 @@ def work():
         name="square",
         space="square",
         dim=1,
-        modalities=frozenset(Modality),
+        modalities=frozenset(Modality) - {Modality.TEXT},
         licence="none",
         image=ImageInput(size=224),
         audio_rate=16_000,
