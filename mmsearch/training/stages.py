@@ -22,7 +22,7 @@ from mmsearch.training.crops import crops
 from mmsearch.training.loops import Average, Schedule, decayed, shuffled
 from mmsearch.training.model import CLASSES, Model, label_loss
 
-_CROP = 160
+_CROP, _BATCH = 160, 250
 _SOFT = 0.3
 """Share of an InfoNCE target that goes to photos whose captions mean the same."""
 _ORDER_MARGIN = 0.05
@@ -118,21 +118,15 @@ def finetune(model: Model, lesson: Lesson, photos: np.ndarray, epochs: int, seed
 
     Crops of 160 pixels cost half as much as whole photos, and the trunk reads whole ones better for it.
     """
-    rng, batch_size, n = _seeded(seed), 250, len(photos)
+    rng = _seeded(seed)
     groups = decayed(model.image.trunk, 2e-4, 0.05) + _head_groups(model, 5e-4) + decayed(model.classifier, 1e-4, 0.0)
-    steps = epochs * (n // batch_size)
-    schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
-    average, clock = Average(model, 0.98), _Clock("finetune", steps)
-    model.train()
-    for _ in range(epochs):
-        for batch in shuffled(n, batch_size, rng):
-            features = model.image_features(crops(photos[batch], _CROP, rng))
-            loss = _teacher_loss(model, lesson, features, batch, rng, sigmoid, 0.4)
-            loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
-            schedule.step(loss)
-            average.update(model)
-            clock.tick(loss)
-    model.load_state_dict(average.module.state_dict())
+
+    def loss_of(batch: np.ndarray) -> Tensor:
+        features = model.image_features(crops(photos[batch], _CROP, rng))
+        loss = _teacher_loss(model, lesson, features, batch, rng, sigmoid, 0.4)
+        return loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
+
+    _fit(model, "finetune", groups, len(photos), epochs, rng, loss_of)
 
 
 @torch.no_grad()
@@ -167,21 +161,15 @@ def align(
     ``zh`` and ``label`` weigh the losses of Chinese captions and of class names. Each step also distils 64 texts that
     have no photo, so that words outside the captions keep their meaning.
     """
-    rng, batch_size, n = _seeded(seed), 250, len(lesson)
+    rng = _seeded(seed)
     groups = decayed(model.text.trunk, 3e-4, 0.05) + _head_groups(model, 5e-4)
-    steps = epochs * (n // batch_size)
-    schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
-    average, clock = Average(model, 0.98), _Clock("align", steps)
-    model.train()
-    for _ in range(epochs):
-        for batch in shuffled(n, batch_size, rng):
-            features = lesson.seen(batch, rng)
-            features = features * (1 + 0.1 * torch.randn_like(features))
-            loss = _align_loss(model, lesson, features, captions, batch, rng, zh, label)
-            schedule.step(loss)
-            average.update(model)
-            clock.tick(loss)
-    model.load_state_dict(average.module.state_dict())
+
+    def loss_of(batch: np.ndarray) -> Tensor:
+        features = lesson.seen(batch, rng)
+        features = features * (1 + 0.1 * torch.randn_like(features))
+        return _align_loss(model, lesson, features, captions, batch, rng, zh, label)
+
+    _fit(model, "align", groups, len(lesson), epochs, rng, loss_of)
 
 
 def join(
@@ -191,19 +179,31 @@ def join(
 
     Here word order begins to count: to a contrastive loss alone, a caption and its shuffled words are the same.
     """
-    rng, batch_size, n = _seeded(seed), 250, len(photos)
+    rng = _seeded(seed)
     groups = decayed(model.image.trunk, 5e-5, 0.05) + decayed(model.text.trunk, 7e-5, 0.05)
     groups += _head_groups(model, 1e-4) + decayed(model.classifier, 5e-5, 0.0)
-    steps = epochs * (n // batch_size)
+
+    def loss_of(batch: np.ndarray) -> Tensor:
+        features = model.image_features(crops(photos[batch], _CROP, rng))
+        loss = _align_loss(model, lesson, features, captions, batch, rng)
+        loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
+        return loss + 2 * _order_loss(model, features, captions, batch, rng)
+
+    _fit(model, "join", groups, len(photos), epochs, rng, loss_of)
+
+
+def _fit(
+    model: Model, name: str, groups: list[dict[str, object]], n: int, epochs: int, rng: np.random.Generator,
+    loss_of: Callable[[np.ndarray], Tensor],
+) -> None:  # fmt: skip
+    """Train ``groups`` over ``n`` photos; the model ends as the average of its way."""
+    steps = epochs * (n // _BATCH)
     schedule = Schedule(torch.optim.AdamW(groups, betas=(0.9, 0.98)), steps)
-    average, clock = Average(model, 0.98), _Clock("join", steps)
+    average, clock = Average(model, 0.98), _Clock(name, steps)
     model.train()
     for _ in range(epochs):
-        for batch in shuffled(n, batch_size, rng):
-            features = model.image_features(crops(photos[batch], _CROP, rng))
-            loss = _align_loss(model, lesson, features, captions, batch, rng)
-            loss = loss + losses.label_distillation(model.classifier(features), lesson.logits[batch])
-            loss = loss + 2 * _order_loss(model, features, captions, batch, rng)
+        for batch in shuffled(n, _BATCH, rng):
+            loss = loss_of(batch)
             schedule.step(loss)
             average.update(model)
             clock.tick(loss)
