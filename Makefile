@@ -12,7 +12,7 @@ setup: .venv/setup.stamp
 .venv/setup.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat -e ".[cpu,clip,hf,st,hub,heic,pdf,video,dev]"
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat -e ".[cpu,clip,hf,st,hub,heic,pdf,video,plots,dev]"
 	touch $@
 
 check: setup
