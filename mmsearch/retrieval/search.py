@@ -46,11 +46,19 @@ class Searcher:
         limit = len(self.opened.index) if self.opened.index is not None else 0
         count = spare(k)
         while True:
-            candidates = _merge([fresh, self._indexed(vector, min(count, limit), within)])
-            hits = self._collapse(candidates, k)
-            if len(hits) >= k or count >= limit:
+            shortlist = self._indexed(vector, min(count, limit), within)
+            hits = self._collapse(_merge([fresh, shortlist]), k)
+            if count >= limit or self._suffices(shortlist, count, hits, k):
                 return hits
             count *= 4
+
+    def _suffices(self, shortlist: Candidates, count: int, hits: list[Ranked], k: int) -> bool:
+        """Whether a longer shortlist could change nothing."""
+        scores = shortlist[1]
+        if self.opened.index is not None and self.opened.index.spec.exact and len(scores) < count:
+            return True  # it is all that the filter left
+        # What lies below the shortlist's end may still be better than a row that came after the index.
+        return len(hits) >= k and (len(scores) == 0 or hits[-1].score >= float(scores[-1]))
 
     def _indexed(self, vector: FloatArray, count: int, within: IdArray | None) -> Candidates:
         index = self.opened.index

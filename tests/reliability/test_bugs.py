@@ -86,3 +86,23 @@ def test_a_dry_run_lets_queries_use_what_they_used(library, folder, world) -> No
     db.close()
     library.index([world.root], device="cpu", options=Options(dry_run=True))
     assert library.active_space().fingerprint == "of-last-year"
+
+
+def test_rows_that_came_later_do_not_hide_what_the_index_knows(library, world) -> None:
+    """Where many of an index's best were gone, worse rows that came after it filled up the answer."""
+    for _ in range(60):
+        world.add()
+    library.index([world.root], model="fake", index="exact", device="cpu")
+    ranking = [hit.path for hit in library.search("red", k=80)]
+    for path in ranking[:30]:
+        os.unlink(path)
+    late = [world.files[path] for path in ranking[-8:]]
+    for path in ranking[-8:]:
+        os.unlink(path)
+    for sha256 in late:  # the same pictures with another last byte: the least red ones, as new files
+        with open(os.path.join(world.root, f"late-{sha256}.png".encode()), "wb") as file:
+            file.write(world.data[sha256] + b"\n")
+    library.index([world.root], device="cpu")
+    answer = library.search("red", k=5)
+    assert answer.index == "exact"
+    assert [hit.path for hit in answer] == ranking[30:35]
