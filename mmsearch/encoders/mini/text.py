@@ -1,13 +1,16 @@
-"""The text tower in numpy: three transformer layers over mapped int8 weights, no runtime to start.
+"""The text tower in numpy: a small transformer over mapped int8 weights, no runtime to start.
 
-Weights are int8 with one float32 scale for each output row. The scale is applied to a layer's output, so loading only
-widens the integers (5.3 million, a few milliseconds) and embedding rows are read from the map as they are needed.
+Weights are int8 with one float32 scale for each output row; loading widens them, and embedding rows are read from the
+map as they are needed. Inside, a column is a token: ``(width, tokens)``. For the dozen tokens of a query, a product with
+the weights on the left takes half the time of one with them on the right, and nothing is turned in between. The tokens
+of many texts stand side by side; only attention goes by texts of one length, so there is neither padding nor a mask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +19,16 @@ from mmsearch.encoders.mini import safetensors
 from mmsearch.encoders.mini.tokenizer import PieceTable, Tokenizer
 from mmsearch.types import FloatArray
 
-_AT_ONCE = 64
-"""Texts of one length that go through together; bounds the memory."""
+_TOKENS = 512
+"""Tokens that go through together: fewer make the products slow, more leave the processor's cache."""
+
+
+class _Run(NamedTuple):
+    """``count`` texts of ``length`` tokens, side by side in ``columns``."""
+
+    columns: slice
+    count: int
+    length: int
 
 
 class TextTower:
@@ -26,7 +37,6 @@ class TextTower:
     def __init__(self, path: str, layers: int, heads: int, longest: int) -> None:
         self._tensors = safetensors.read(path)
         self._tokenizer = Tokenizer(PieceTable(self._tensors["pieces"], self._tensors["ends"]), longest)
-        self._heads = heads
         self._layers = [_Layer(self._tensors, f"layers.{i}.", heads) for i in range(layers)]
         self._norm = _Norm(self._tensors, "norm", 1e-12)
         self._head = _Head(self._tensors, "head.")
@@ -41,70 +51,102 @@ class TextTower:
     def encode(self, texts: Sequence[str]) -> FloatArray:
         rows = [self.tokenize(text) for text in texts]
         out = np.empty((len(rows), self._dim), np.float32)
-        # Texts of one length need no padding, hence no mask; the order of the input is kept by position.
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        start = 0
-        while start < len(order):
-            length = len(rows[order[start]])
-            stop = start + 1
-            while stop < min(len(order), start + _AT_ONCE) and len(rows[order[stop]]) == length:
-                stop += 1
-            part = order[start:stop]
-            out[part] = self._forward(np.array([rows[i] for i in part]))
-            start = stop
+        room = _Room()
+        for part in _parts(rows):
+            out[part] = self._forward([rows[i] for i in part], room)
         return out
 
-    def _forward(self, ids: npt.NDArray[np.int64]) -> FloatArray:
-        """Token ids ``(n, length)`` to unit rows ``(n, dim)``.
-
-        Inside, a column is a token: ``(width, n * length)``. For the dozen tokens of a query, a product with the
-        weights on the left takes half the time of one with them on the right, and nothing is turned in between.
-        """
-        n, length = ids.shape
-        tokens, places = self._tensors["tokens.weight"][ids.ravel()], self._tensors["positions"][:length]
-        x = tokens.astype(np.float32) * self._tensors["tokens.scale"][ids.ravel()][:, None]
-        x += np.tile(places.astype(np.float32), (n, 1))
-        x = self._norm(np.ascontiguousarray(x.T))
+    def _forward(self, rows: list[list[int]], room: _Room) -> FloatArray:
+        """Token ids, texts of one length together, to unit rows ``(len(rows), dim)``."""
+        runs = list(_runs(rows))
+        x = self._norm(self._embed(rows, room))
         for layer in self._layers:
-            x = layer(x, n)
-        vectors = np.ascontiguousarray(self._head(x.reshape(-1, n, length).mean(axis=2)).T)
+            x = layer(x, runs, room)
+        means = [x[:, columns].reshape(-1, count, length).mean(axis=2) for columns, count, length in runs]
+        vectors = np.ascontiguousarray(self._head(np.concatenate(means, axis=1)).T)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
 
+    def _embed(self, rows: list[list[int]], room: _Room) -> FloatArray:
+        ids = np.concatenate(rows)
+        x = self._tensors["tokens.weight"][ids].astype(np.float32)
+        x *= self._tensors["tokens.scale"][ids][:, None]
+        x += self._tensors["positions"][np.concatenate([range(len(row)) for row in rows])]
+        columns = room("x", x.shape[1], len(x))
+        columns[:] = x.T
+        return columns
+
+
+def _parts(rows: list[list[int]]) -> Iterator[list[int]]:
+    """The rows' numbers by their length, as many at a time as go through together."""
+    part: list[int] = []
+    tokens = 0
+    for i in sorted(range(len(rows)), key=lambda i: len(rows[i])):
+        if part and tokens + len(rows[i]) > _TOKENS:
+            yield part
+            part, tokens = [], 0
+        part.append(i)
+        tokens += len(rows[i])
+    if part:
+        yield part
+
+
+def _runs(rows: list[list[int]]) -> Iterator[_Run]:
+    start = 0
+    for length, group in groupby(rows, len):
+        count = len(list(group))
+        yield _Run(slice(start, start + count * length), count, length)
+        start += count * length
+
+
+class _Room:
+    """Memory for the steps of a pass, kept for the next one: fresh pages would cost a sixth of its time."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, FloatArray] = {}
+
+    def __call__(self, name: str, rows: int, columns: int) -> FloatArray:
+        """An array ``(rows, columns)`` of whatever was in it."""
+        size = rows * columns
+        if name not in self._kept or len(self._kept[name]) < size:
+            self._kept[name] = np.empty(size, np.float32)
+        return self._kept[name][:size].reshape(rows, columns)
+
 
 class _Dense:
-    """``(inputs, columns)`` to ``(outputs, columns)``."""
+    """``(inputs, columns)`` to ``(outputs, columns)``, into ``out`` if it is given."""
 
     def __init__(self, tensors: dict[str, npt.NDArray[Any]], name: str) -> None:
-        self._weight = tensors[f"{name}.weight"].astype(np.float32)
-        self._scale = tensors[f"{name}.scale"][:, None]
+        self._weight = np.multiply(tensors[f"{name}.weight"], tensors[f"{name}.scale"][:, None], dtype=np.float32)
         self._bias = tensors[f"{name}.bias"][:, None]
 
-    def __call__(self, x: FloatArray) -> FloatArray:
-        out: FloatArray = self._weight @ x
-        out *= self._scale
-        out += self._bias
-        return out
+    def __len__(self) -> int:
+        return len(self._weight)
+
+    def __call__(self, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        product: FloatArray = np.matmul(self._weight, x, out=out)
+        product += self._bias
+        return product
 
 
 class _Norm:
-    """Every column to mean 0 and variance 1, then a learned scale and shift of each row."""
+    """Every column to mean 0 and variance 1, then a learned scale and shift of each row; in place."""
 
     def __init__(self, tensors: dict[str, npt.NDArray[Any]], name: str, epsilon: float) -> None:
         self._weight, self._bias = tensors[f"{name}.weight"][:, None], tensors[f"{name}.bias"][:, None]
         self._epsilon = np.float32(epsilon)
 
     def __call__(self, x: FloatArray) -> FloatArray:
-        centred: FloatArray = x - x.mean(axis=0)
-        variance = np.einsum("dn,dn->n", centred, centred) / np.float32(len(x))
-        centred /= np.sqrt(variance + self._epsilon)
-        centred *= self._weight
-        centred += self._bias
-        return centred
+        x -= x.mean(axis=0)
+        variance = np.einsum("dn,dn->n", x, x) / np.float32(len(x))
+        x /= np.sqrt(variance + self._epsilon)
+        x *= self._weight
+        x += self._bias
+        return x
 
 
 class _Layer:
-    """One post-norm transformer layer (BERT) over ``n`` texts of one length."""
+    """One post-norm transformer layer (BERT) over the tokens of several texts."""
 
     def __init__(self, tensors: dict[str, npt.NDArray[Any]], prefix: str, heads: int) -> None:
         self._heads = heads
@@ -113,18 +155,33 @@ class _Layer:
         )
         self._norm1, self._norm2 = (_Norm(tensors, prefix + name, 1e-12) for name in ("norm1", "norm2"))
 
-    def __call__(self, x: FloatArray, n: int) -> FloatArray:
+    def __call__(self, x: FloatArray, runs: list[_Run], room: _Room) -> FloatArray:
+        """``x`` is overwritten with the result."""
         width, columns = x.shape
-        parts = self._qkv(x).reshape(3, self._heads, width // self._heads, n, columns // n)
+        qkv = self._qkv(x, room("wide", len(self._qkv), columns))
+        attended = room("attended", width, columns)
+        for run in runs:
+            self._attend(qkv, run, attended)
+        y = self._out(attended, room("y", width, columns))
+        y += x
+        y = self._norm1(y)
+        up = self._up(y, room("wide", len(self._up), columns))
+        x = self._down(_gelu(up, room("inner", len(self._up), columns)), x)
+        x += y
+        return self._norm2(x)
+
+    def _attend(self, qkv: FloatArray, run: _Run, out: FloatArray) -> None:
+        """Every text of a run to itself; key by query, so that no product has to turn its result."""
+        size = len(out) // self._heads
+        parts = qkv[:, run.columns].reshape(3, self._heads, size, run.count, run.length)
         q, k, v = parts.transpose(0, 3, 1, 2, 4)
-        weights = q.transpose(0, 1, 3, 2) @ k
-        weights /= np.float32(np.sqrt(width / self._heads))
-        weights -= weights.max(axis=-1, keepdims=True)
+        weights = k.transpose(0, 1, 3, 2) @ q
+        weights /= np.float32(np.sqrt(size))
+        weights -= weights.max(axis=-2, keepdims=True)
         np.exp(weights, out=weights)
-        weights /= weights.sum(axis=-1, keepdims=True)
-        attended = (v @ weights.transpose(0, 1, 3, 2)).transpose(1, 2, 0, 3).reshape(width, columns)
-        x = self._norm1(x + self._out(attended))
-        return self._norm2(x + self._down(_gelu(self._up(x))))
+        weights /= weights.sum(axis=-2, keepdims=True)
+        result = out[:, run.columns].reshape(self._heads, size, run.count, run.length).transpose(2, 0, 1, 3)
+        np.matmul(v, weights, out=result)
 
 
 class _Head:
@@ -136,12 +193,13 @@ class _Head:
 
     def __call__(self, x: FloatArray) -> FloatArray:
         x = self._norm(x)
-        return self._linear(x) + self._down(_gelu(self._up(x)))
+        up = self._up(x)
+        return self._linear(x) + self._down(_gelu(up, np.empty_like(up)))
 
 
-def _gelu(x: FloatArray) -> FloatArray:
+def _gelu(x: FloatArray, out: FloatArray) -> FloatArray:
     """The tanh form of GELU (Hendrycks and Gimpel, 2016); numpy has no erf."""
-    inner = x * x
+    inner = np.multiply(x, x, out=out)
     inner *= np.float32(0.7978845608 * 0.044715)
     inner += np.float32(0.7978845608)
     inner *= x

@@ -28,6 +28,8 @@ CLS, SEP, UNK = b"[CLS]", b"[SEP]", b"[UNK]"
 
 def words(text: str) -> list[str]:
     """Normalised words: ``"Two Dogs, 两只狗"`` -> ``["two", "dogs", "两", "只", "狗"]``."""
+    if text.isascii():
+        return _WORD.findall(text.lower())
     decomposed = unicodedata.normalize("NFKD", text).lower()
     return _WORD.findall("".join(c for c in decomposed if unicodedata.category(c) != "Mn"))
 
