@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import numpy as np
 import pytest
 
 from mmsearch.encoders import mini
+from mmsearch.encoders.mini import blas
 from mmsearch.errors import EncoderError, MissingModel, UsageError
 from mmsearch.types import Encoder, Modality, check_unit_rows
 
@@ -85,6 +87,21 @@ def test_threads_change_nothing_that_matters(encoder):
     several = mini.load(threads=2)
     batch = photos(3)
     assert np.abs(several.encode(batch, Modality.IMAGE) - encoder.encode(batch, Modality.IMAGE)).max() < 1e-5
+
+
+def test_many_texts_of_all_lengths_come_out_as_alone_in_their_order(encoder):
+    texts = [" ".join(["dog", "snow", "猫", "unfathomable"][(i * k) % 4] for k in range(i % 70)) for i in range(300)]
+    together = mini.load(threads=2).encode(texts, Modality.TEXT)
+    for i in range(0, 300, 7):
+        assert np.abs(together[i] - encoder.encode([texts[i]], Modality.TEXT)[0]).max() < 1e-5
+
+
+def test_threads_leave_numpy_as_it_was():
+    get = blas._openblas()[0] if blas._openblas() else lambda: None
+    threads, several = get(), mini.load(threads=2)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: several.encode(["a dog"] * 100, Modality.TEXT), range(8)))
+    assert get() == threads
 
 
 @pytest.mark.parametrize("bad", [np.zeros((10, 10, 3), np.uint8), np.zeros((224, 224, 3), np.float32), "text"])

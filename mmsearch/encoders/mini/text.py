@@ -1,9 +1,9 @@
 """The text tower in numpy: a small transformer over mapped int8 weights, no runtime to start.
 
 Weights are int8 with one float32 scale for each output row; loading widens them, and embedding rows are read from the
-map as they are needed. Inside, a column is a token: ``(width, tokens)``. For the dozen tokens of a query, a product with
-the weights on the left takes half the time of one with them on the right, and nothing is turned in between. The tokens
-of many texts stand side by side; only attention goes by texts of one length, so there is neither padding nor a mask.
+map as they are needed. Inside, a column is a token: ``(width, tokens)``. For the dozen tokens of a query, a product
+with the weights on the left takes half the time of one with them on the right, and nothing is turned in between. The
+tokens of many texts stand side by side; attention goes by texts of one length, so there is neither padding nor a mask.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TOKENS = 512
 
 
 class _Run(NamedTuple):
-    """``count`` texts of ``length`` tokens, side by side in ``columns``."""
+    """``texts`` of ``length`` tokens each, side by side in ``columns``."""
 
     columns: slice
-    count: int
+    texts: int
     length: int
 
 
@@ -62,7 +62,7 @@ class TextTower:
         x = self._norm(self._embed(rows, room))
         for layer in self._layers:
             x = layer(x, runs, room)
-        means = [x[:, columns].reshape(-1, count, length).mean(axis=2) for columns, count, length in runs]
+        means = [x[:, columns].reshape(-1, texts, length).mean(axis=2) for columns, texts, length in runs]
         vectors = np.ascontiguousarray(self._head(np.concatenate(means, axis=1)).T)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
@@ -173,14 +173,14 @@ class _Layer:
     def _attend(self, qkv: FloatArray, run: _Run, out: FloatArray) -> None:
         """Every text of a run to itself; key by query, so that no product has to turn its result."""
         size = len(out) // self._heads
-        parts = qkv[:, run.columns].reshape(3, self._heads, size, run.count, run.length)
+        parts = qkv[:, run.columns].reshape(3, self._heads, size, run.texts, run.length)
         q, k, v = parts.transpose(0, 3, 1, 2, 4)
         weights = k.transpose(0, 1, 3, 2) @ q
         weights /= np.float32(np.sqrt(size))
         weights -= weights.max(axis=-2, keepdims=True)
         np.exp(weights, out=weights)
         weights /= weights.sum(axis=-2, keepdims=True)
-        result = out[:, run.columns].reshape(self._heads, size, run.count, run.length).transpose(2, 0, 1, 3)
+        result = out[:, run.columns].reshape(self._heads, size, run.texts, run.length).transpose(2, 0, 1, 3)
         np.matmul(v, weights, out=result)
 
 
