@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from mmsearch.errors import MediaError
 from mmsearch.indexer import captions as captions_of
+from mmsearch.indexer.displaced import Displaced
 from mmsearch.indexer.encode import encode_each
 from mmsearch.indexer.flow import flow
 from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
@@ -86,6 +87,7 @@ class Ingest:
         self.held_back = 0
         """Files that keep the vectors of older spaces although this one's model failed on them."""
         self._progress, self._stop = progress, stop or threading.Event()
+        self._displaced = Displaced()
 
     def run(self, scopes: Sequence[Scope]) -> Summary:
         started = time.perf_counter()
@@ -163,7 +165,9 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
-        preparer = Preparer(self.catalog.folder, scope.root, self.space, spec, self._decode, options.follow_links)
+        preparer = Preparer(
+            self.catalog.folder, scope.root, self.space, spec, self._decode, options.follow_links, self._displaced
+        )
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
@@ -236,6 +240,7 @@ class Ingest:
     def _commit(self, scope: Scope, ready: Sequence[tuple[Prepared, Record]]) -> None:
         """Write a batch of records; nothing is counted before it is committed."""
         kept = [(prepared, record) for prepared, record in ready if not self._holds_back(prepared, record)]
+        self._keep_displaced(kept)
         self.catalog.write_batch(scope.root_id, self.space.id, [record for _, record in kept])
         captions = [record.file.path for _, record in kept if record.reason == REASON]
         captions_of.refresh(self.catalog, scope, captions, self._decode, self.encoder.spec)
@@ -250,6 +255,14 @@ class Ingest:
                 self._count(prepared.known, "reused" if prepared.reused else "")
         self.held_back += len(ready) - len(kept)
         self._progress(self.summary)
+
+    def _keep_displaced(self, ready: Sequence[tuple[Prepared, Record]]) -> None:
+        """What is about to be overwritten may be the content of a file that is still to come."""
+        for known, record in ((prepared.known, record) for prepared, record in ready):
+            if known.item_id is None or known.sha256 is None or not known.encoded or record.write is not Write.REPLACE:
+                continue
+            if (donation := self.catalog.reader.donation(known.item_id, self.space)) is not None:
+                self._displaced.keep(known.sha256, donation)
 
     def _holds_back(self, prepared: Prepared, record: Record) -> bool:
         """Whether a failure must not touch what is known: the file is as it was, or could not be read just now."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from mmsearch.errors import MediaError, Transient, Unsupported
+from mmsearch.indexer.displaced import Displaced
 from mmsearch.media.files import Source, read
 from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.text_captions import REASON, beside, is_caption
@@ -47,10 +48,17 @@ class Preparer:
     """Called from several threads at once; each has its own connection to the catalog."""
 
     def __init__(
-        self, folder: str, root: bytes, space: Space, spec: EncoderSpec, decode: Decode, follow_links: bool
+        self,
+        folder: str,
+        root: bytes,
+        space: Space,
+        spec: EncoderSpec,
+        decode: Decode,
+        follow_links: bool,
+        displaced: Displaced,
     ) -> None:
         self._folder, self._root, self._space, self._spec = folder, root, space, spec
-        self._decode, self._follow_links = decode, follow_links
+        self._decode, self._follow_links, self._displaced = decode, follow_links, displaced
         self._local = threading.local()
         self._readers: list[Reader] = []
 
@@ -91,7 +99,7 @@ class Preparer:
         with reader.snapshot():
             item_id = reader.donor(sha256, self._space.id)
             donor = None if item_id is None else reader.donation(item_id, self._space)
-            caption = reader.query("SELECT caption FROM item WHERE id = ?", (item_id,))
+        donor = donor or self._displaced.get(sha256)
         if donor is None:
             return None
         return Record(
@@ -105,7 +113,7 @@ class Preparer:
             facts=donor.facts,
             spans=donor.spans,
             details=donor.details,
-            caption=beside(self._path(known)) or caption[0][0],
+            caption=beside(self._path(known)) or donor.caption,
             vectors=donor.vectors,
         )
 

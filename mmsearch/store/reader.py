@@ -19,13 +19,16 @@ from mmsearch.errors import Damaged, EncoderError, NoLibrary
 from mmsearch.store.connection import connect_readonly
 from mmsearch.store.layout import refuse_newer, require_library
 from mmsearch.store.words import all_of
-from mmsearch.types import Detail, Embeddings, Failure, FloatArray, MediaFacts, Modality, Span, State
+from mmsearch.types import Detail, Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
 
 HOLDS = "holds:"
 """Before a space's id: the setting that lists the kinds of media it has vectors of."""
 
 TUNED = "tuned:"
 """Before a space's id: the setting that says, as JSON, how its index is to be built."""
+
+KEPT = 4
+"""Selections of ids that are remembered: the same filter comes with many questions, and costs more than the search."""
 
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
@@ -99,6 +102,7 @@ class Donation:
     spans: tuple[Span | None, ...]
     vectors: FloatArray
     details: tuple[Detail, ...] = ()
+    caption: str | None = None
 
 
 class Reader:
@@ -110,6 +114,7 @@ class Reader:
         refuse_newer(self._one("PRAGMA user_version"))
         if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
             raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
+        self._kept: dict[tuple[object, ...], IdArray] = {}
         if self._one("PRAGMA user_version") == 1:
             for statement in _SEEN_FROM_FORMAT_2:
                 self._db.execute(statement)
@@ -223,7 +228,9 @@ class Reader:
     def donation(self, item_id: int, space: Space) -> Donation | None:
         """Everything about an item that another file with the same content can take over; None if it is damaged."""
         facts = ", ".join(MediaFacts.__slots__)
-        row = self._db.execute(f"SELECT state, reason, modality, {facts} FROM item WHERE id = ?", (item_id,)).fetchone()
+        row = self._db.execute(
+            f"SELECT state, reason, modality, caption, {facts} FROM item WHERE id = ?", (item_id,)
+        ).fetchone()
         rows = self._db.execute(
             "SELECT s.start, s.end, s.unit, e.vector, e.crc32, s.modality, s.text, s.page "
             "FROM segment s JOIN embedding e ON e.segment_id = s.id "
@@ -236,10 +243,11 @@ class Reader:
             State(row[0]),
             row[1],
             Modality(row[2]),
-            _facts(row[3:]),
+            _facts(row[4:]),
             tuple(None if unit is None else Span(start, end, unit) for start, end, unit, *_ in rows),
             decode_vectors([row[3] for row in rows], space.dim),
             tuple(_detail(*row[5:]) for row in rows),
+            row[3],
         )
 
     def items(self, below: bytes | None = None, named: str | None = None, state: str | None = None) -> list[Item]:
@@ -271,6 +279,17 @@ class Reader:
             "WHERE i.state <> 'ok' AND i.state IN ('partial', 'rejected', 'transient') AND i.gone IS NULL ORDER BY 1, 2"
         )
         return [Failure(join(root, path), State(state), reason or "") for root, path, state, reason in rows]
+
+    def ids(self, sql: str, values: Sequence[object]) -> IdArray:
+        """The ids that a statement selects, int64 ``(n,)``, ascending; remembered until somebody commits."""
+        key = (self._one("PRAGMA data_version"), sql, *values)
+        if key not in self._kept:
+            if len(self._kept) == KEPT or any(other[0] != key[0] for other in self._kept):
+                self._kept.clear()
+            # One string for all ids: a Python object for each row costs four times as much.
+            ((ids,),) = self.query(f"SELECT group_concat(id, ' ') FROM ({sql})", values)
+            self._kept[key] = np.sort(np.fromstring(ids, np.int64, sep=" ")) if ids else np.empty(0, np.int64)
+        return self._kept[key]
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmsearch.encoders import registry
 from mmsearch.encoders.fake import FakeEncoder
+from mmsearch.indexer import ingest
 from mmsearch.indexer.ingest import Options
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import check
@@ -106,3 +107,17 @@ def test_rows_that_came_later_do_not_hide_what_the_index_knows(library, world) -
     answer = library.search("red", k=5)
     assert answer.index == "exact"
     assert [hit.path for hit in answer] == ranking[30:35]
+
+
+def test_files_that_swap_their_names_are_not_encoded_again(library, world, encoded, monkeypatch) -> None:
+    """A commit in the middle of the run overwrote contents whose new names were still to come."""
+    for _ in range(130):
+        world.add()
+    library.index([world.root], model="fake", device="cpu")
+    known, paths = encoded[0], sorted(world.files)
+    contents = [world.files[path] for path in paths]
+    monkeypatch.setattr(ingest, "COMMIT_S", 0.0)
+    for path, content in zip(paths, contents[::-1], strict=True):
+        world.write(path, content)
+    summary = library.index([world.root], device="cpu")
+    assert (summary.reused, encoded[0]) == (150, known)
