@@ -6,6 +6,7 @@ A file that does not say (no date, no camera) meets no comparison; ``not`` turns
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
@@ -48,6 +49,9 @@ class And(NamedTuple):
 class Or(NamedTuple):
     parts: tuple[Condition, ...]
 
+
+LONGEST_PATTERN = 1000
+"""Characters up to which ``~`` is LIKE, which takes half the time of ``instr(lower())`` but refuses 50,000 bytes."""
 
 Condition: TypeAlias = Compare | Known | Near | Not | And | Or
 
@@ -143,12 +147,19 @@ def to_sql(condition: Condition, values: list[object]) -> str:
 def _compare(compare: Compare, values: list[object]) -> str:
     field, operator, value = FIELDS[compare.field], compare.operator, compare.value
     if operator == "~":
-        values.append(value)
-        return f"(instr(lower({field.sql}), lower(?)) > 0)"
+        return _contains(field.sql, str(value), values)
     if isinstance(value, tuple):
         return _period(field.sql, operator, value, values)
     values.append(value)
     return f"({field.sql} {operator} ?{' COLLATE NOCASE' if field.kind == 'text' else ''})"
+
+
+def _contains(sql: str, part: str, values: list[object]) -> str:
+    if len(part) > LONGEST_PATTERN or "\0" in part:
+        values.append(part)
+        return f"(instr(lower({sql}), lower(?)) > 0)"
+    values.append("%" + re.sub(r"([\\%_])", r"\\\1", part) + "%")
+    return f"({sql} LIKE ? ESCAPE '\\')"
 
 
 def _period(sql: str, operator: str, period: tuple[str, str], values: list[object]) -> str:

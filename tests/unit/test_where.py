@@ -286,3 +286,27 @@ def test_since_and_until_take_the_day_in(stocked):
     assert {os.path.relpath(hit.path, b"/files") for hit in answer} == expected != set()
     with pytest.raises(UsageError, match="--since"):
         library.search("red", since="someday")
+
+
+def test_a_filter_that_was_asked_before_knows_what_came_since(tmp_path):
+    encoder, folder = FakeEncoder(), str(tmp_path / "library")
+
+    def add(catalog, root_id, space_id, number):
+        file = FileStat(b"%d.jpg" % number, number, number, number)
+        vectors = encoder.encode([np.full((8, 8, 3), number, np.uint8)], Modality.IMAGE)
+        record = Record(file=file, state=State.OK, modality=Modality.IMAGE, spans=(None,), vectors=vectors)
+        catalog.write_batch(root_id, space_id, [record])
+
+    with Catalog(folder) as catalog:
+        root_id, space_id = roots.claim(catalog, b"/files").root_id, catalog.space(encoder.spec).id
+        add(catalog, root_id, space_id, 1)
+        with Library(folder) as library:
+            for number in (2, 3):
+                assert len(library.search("red", where="size > 0").hits) == number - 1
+                add(catalog, root_id, space_id, number)
+            assert len(library.search("red", where="size > 0").hits) == 3
+
+
+def test_a_very_long_word_is_no_error(stocked):
+    library, _ = stocked
+    assert not library.search("red", where=f"camera ~ '{'x' * 60_000}'").hits
