@@ -63,6 +63,10 @@ def _plan(encoder: TorchEncoder) -> Plan:
         from mmsearch.encoders import plan_hf
 
         return plan_hf.plan(cast(Any, encoder))
+    if type(encoder).__name__ == "SentenceEncoder":
+        from mmsearch.encoders import plan_st
+
+        return plan_st.plan(cast(Any, encoder))
     raise EncoderError(f"{encoder.spec.name}: no text tower can be taken out of a {type(encoder).__name__}")
 
 
@@ -74,7 +78,8 @@ def _compare(encoder: TorchEncoder, folder: str) -> None:
         raise
     except Exception as error:  # a runtime that can't run what torch wrote
         raise EncoderError(f"{encoder.spec.name}: the exported text tower does not run ({line(error)})") from error
-    least = float((rows * encoder.encode(PROBE, Modality.TEXT)).sum(axis=1).min())
+    own = getattr(encoder, "encode_query", encoder.encode)(PROBE, Modality.TEXT)
+    least = float((rows * own).sum(axis=1).min())
     if not least >= (CLOSE if _is_float32(encoder) else 0.999):
         raise EncoderError(f"{encoder.spec.name}: the exported text tower is not the model's (cosine {least:.6f})")
 

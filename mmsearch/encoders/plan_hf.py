@@ -37,13 +37,13 @@ def plan(encoder: HfEncoder) -> Plan:
     words: dict[str, Any] = {"kind": "tokenizers", "longest": longest, "pad": int(tokenizer.pad_token_id or 0)}
     words["length"] = longest if encoder.words.fixed else None
     words["masked"] = masked
-    tower, tensors = _transformers_clip(encoder.model)
+    tower, tensors = transformers_clip(encoder.model)
     if tensors:
         words["end"] = int(tokenizer.eos_token_id)
     return Plan({"tokenizer": words, "tower": tower}, Text(), tensors, tokenizer=tokenizer.backend_tokenizer)
 
 
-def _transformers_clip(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def transformers_clip(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings and tensors of CLIP's own class, both empty for any other."""
     if type(model).__name__ != "CLIPModel" or model.config.text_config.hidden_act not in ACTIVATIONS:
         return {}, {}

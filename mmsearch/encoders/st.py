@@ -19,19 +19,19 @@ from mmsearch.encoders.device import resolve
 from mmsearch.encoders.hf import quiet
 from mmsearch.encoders.hf_inputs import Sounds, wanted
 from mmsearch.encoders.lazy import LazyEncoder
-from mmsearch.encoders.torch_base import TorchEncoder, default_precision, line, offline, plain
+from mmsearch.encoders.torch_base import Precision, TorchEncoder, default_precision, line, offline, plain
 from mmsearch.errors import EncoderError, MissingExtra, MissingModel, UsageError
 from mmsearch.types import Encoder, EncoderSpec, FloatArray, ImageInput, Media, Modality
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Part of the fingerprint: raise it with any change of code that alters a vector."""
 _TAKEN = {"text": Modality.TEXT, "image": Modality.IMAGE, "audio": Modality.AUDIO}
 _ANY_SIZE = ImageInput(size=448, fit="pad")
 """For models that take pictures of any size: all of it, at a size at which objects are still told apart."""
 
 
-def load(name: str, device: str = "cpu") -> Encoder:
-    """The encoder of this name; bf16 on CUDA, float32 on the CPU.
+def load(name: str, device: str = "cpu", *, precision: Precision | None = None) -> Encoder:
+    """The encoder of this name. ``precision`` None is bf16 on CUDA and float32 on the CPU.
 
     A model whose files are those of an earlier call is neither hashed nor loaded before its first vector is wanted.
     Raises ``MissingExtra`` without sentence-transformers 5.4, ``UsageError`` for a device that is not here,
@@ -42,13 +42,13 @@ def load(name: str, device: str = "cpu") -> Encoder:
     key = [name, str(CODE_VERSION), *known.hub_place(), *packages]
     spec = known.recall(key)
     if spec is None:
-        return _load(name, device, key)
+        return _load(name, device, precision, key)
     if device not in ("cpu", "auto"):
         resolve(device)
-    return LazyEncoder(spec, lambda: _load(name, device, key), device)
+    return LazyEncoder(spec, lambda: _load(name, device, precision, key), device)
 
 
-def _load(name: str, device: str, key: Sequence[str]) -> SentenceEncoder:
+def _load(name: str, device: str, precision: Precision | None, key: Sequence[str]) -> SentenceEncoder:
     try:
         from sentence_transformers import SentenceTransformer
     except (ImportError, RuntimeError) as error:
@@ -58,7 +58,7 @@ def _load(name: str, device: str, key: Sequence[str]) -> SentenceEncoder:
     place = resolve(device)
     folder = hf_source.find(name)
     digest = hf_source.digest(name, folder)
-    dtype = {"bf16": "bfloat16"}.get(default_precision(place), "float32")
+    dtype = "bfloat16" if (precision or default_precision(place)) == "bf16" else "float32"
     with offline(), quiet():
         try:
             options = {"dtype": dtype, "weights_only": True}
@@ -76,12 +76,15 @@ class SentenceEncoder(TorchEncoder):
     def __init__(self, name: str, model: Any, digest: str, device: str) -> None:
         super().__init__()
         self.model, self.device = model, device
+        model[0].register_forward_pre_hook(_cast)
         kinds = frozenset(_TAKEN[kind] for kind in model.modalities if kind in _TAKEN)
         if Modality.TEXT not in kinds:
             raise UsageError(f"{name} takes no words: nothing could be asked")
         processor = getattr(model[0], "processor", None)
         sounds = Sounds(cast(Any, processor).feature_extractor) if Modality.AUDIO in kinds else None
         self._rate = sounds.rate if sounds else None
+        # Without a mask a text would feel how long its neighbours are: such a model reads one at a time.
+        self._masks = "attention_mask" in model.preprocess(["a"])
         facts = [CODE_VERSION, digest, dict(model.prompts), model.default_prompt_name]
         self.spec = EncoderSpec(
             name=name,
@@ -105,6 +108,11 @@ class SentenceEncoder(TorchEncoder):
         unit: FloatArray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
         return unit
 
+    def question_prompt(self) -> str:
+        """What `encode_query` puts before every question."""
+        prompts = self.model.prompts
+        return str(prompts.get("query", prompts.get(self.model.default_prompt_name)) or "")
+
     def _run(self, encode: Any, batch: Sequence[Media], modality: Modality) -> Any:
         inputs: list[Any] = list(batch)
         if modality is Modality.TEXT:
@@ -115,7 +123,16 @@ class SentenceEncoder(TorchEncoder):
             inputs = [Image.fromarray(pixels) for pixels in inputs]
         else:
             inputs = [{"array": samples, "sampling_rate": self._rate} for samples in inputs]
-        return encode(inputs, batch_size=len(inputs), convert_to_tensor=True, show_progress_bar=False)
+        at_once = len(inputs) if self._masks or modality is not Modality.TEXT else 1
+        return encode(inputs, batch_size=at_once, convert_to_tensor=True, show_progress_bar=False)
+
+
+def _cast(module: Any, arguments: tuple[Any, ...]) -> None:
+    """Prepared inputs in the model's own precision: the package leaves sounds in float32, which bf16 weights refuse."""
+    features, dtype = arguments[0], next(module.parameters()).dtype
+    for key, value in features.items():
+        if getattr(value, "is_floating_point", bool)():
+            features[key] = value.to(dtype)
 
 
 def _picture(name: str, processor: Any) -> ImageInput:

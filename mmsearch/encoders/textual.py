@@ -63,11 +63,10 @@ def open_tokenizer(place: str, settings: dict[str, Any], tensors: dict[str, Any]
     other = Tokenizer.from_file(os.path.join(place, TOKENIZER))
     other.no_padding()
     other.enable_truncation(settings["longest"])
-    how = settings.get("clean")
-    cut = settings.get("end")
+    how, cut, prefix = settings.get("clean"), settings.get("end"), settings.get("prefix") or ""
 
     def encode(text: str) -> list[int]:
-        ids: list[int] = other.encode(clean(text, how) if how else text).ids
+        ids: list[int] = other.encode(prefix + (clean(text, how) if how else text)).ids
         return ids[: ids.index(cut) + 1] if cut in ids else ids
 
     return encode

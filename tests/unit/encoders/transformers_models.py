@@ -153,6 +153,12 @@ def clap(folder, fusion=False):
     return tf.ClapModel(config), tf.ClapProcessor(sounds, tokens)
 
 
+def bert(folder):
+    """Words alone: what sentence-transformers is mostly used with."""
+    tokens, size = bert_tokens(folder)
+    return tf.BertModel(tf.BertConfig(vocab_size=size, **BERT)), tokens
+
+
 PICTURES = {
     "clip": clip, "align": align, "siglip": siglip, "siglip2": siglip2,
     "chinese_clip": chinese_clip, "alt_clip": alt_clip,
