@@ -239,10 +239,18 @@ class Library:
             spaces=tuple((space, index.kind) for space, index in zip(spaces, opened, strict=True)),
         )
 
-    def evaluate(self, dataset: Dataset, *, depth: int = 100, seed: int = 0, device: str = "cpu") -> Report:
+    def evaluate(
+        self,
+        dataset: Dataset,
+        *,
+        depth: int = 100,
+        seed: int = 0,
+        device: str = "cpu",
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> Report:
         """Measure how well this library answers a set (`retrieval.datasets.read`) whose files were indexed into it.
 
-        ``depth``: so many answers of each question are kept. Raises ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
+        ``depth``: so many answers of each question are kept. ``progress`` hears what is going on. Raises ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
         """
         from mmsearch.retrieval.evaluate import Engine, evaluate
 
@@ -254,7 +262,8 @@ class Library:
         def ask(text: str, k: int, modality: Modality) -> Answer:
             return self.search(text, k=k, modalities=[modality], device=device)
 
-        return evaluate(dataset, Engine(self.folder, self.reader, space, opened, encoder, ask), depth=depth, seed=seed)
+        engine = Engine(self.folder, self.reader, space, opened, encoder, ask)
+        return evaluate(dataset, engine, depth=depth, seed=seed, progress=progress)
 
     def tune(self, *, device: str = "cpu", dry_run: bool = False, **more: Any) -> Tuning:
         """Measure which index finds nearly all that an exact search finds, soonest; ``auto`` builds it from now on.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,9 +73,12 @@ def command(
                 request = None if mine else _request(arguments[0], images, captions, split, scratch)
                 asked = _read(settings, request)
                 _require_whole(asked, strict)
-                library, asked = _indexed(settings, asked, scratch, mine, model, index, device)
-                _require_whole(asked, strict)
-                report = library.evaluate(asked, depth=depth, seed=seed, device="cpu" if device == "auto" else device)
+                with render.progress(not settings.quiet) as tell:
+                    library, asked, indexed = _indexed(settings, asked, scratch, mine, model, index, device, tell)
+                    _require_whole(asked, strict)
+                    asking = "cpu" if device == "auto" else device
+                    report = library.evaluate(asked, depth=depth, seed=seed, device=asking, progress=tell)
+                report.facts.update(indexed)
                 _write(report, run_out, qrels_out, markdown, plots, failures)
                 library.close()
             _show(settings, report)
@@ -104,28 +107,49 @@ def _require_whole(asked: Dataset, strict: bool) -> None:
 
 
 def _indexed(
-    settings: Settings, asked: Dataset, scratch: str, mine: bool, model: str | None, index: str | None, device: str
-) -> tuple[Library, Dataset]:
-    """A library with the set's files: your own for `--mine`, the one that was named, or one to throw away."""
+    settings: Settings,
+    asked: Dataset,
+    scratch: str,
+    mine: bool,
+    model: str | None,
+    index: str | None,
+    device: str,
+    tell: Callable[[str], None],
+) -> tuple[Library, Dataset, dict[str, object]]:
+    """A library with the set's files: your own for `--mine`, the one that was named, or one to throw away.
+
+    Besides, the set as it is in there, and how fast files were indexed.
+    """
     from mmsearch.indexer.ingest import Options
     from mmsearch.library import Library
     from mmsearch.retrieval.evaluate import linked
 
-    if sys.stderr.isatty() and not (mine or settings.quiet):
-        render.note(f"indexing {len(asked.documents)} files")
+    options, folders = Options(), list[str | bytes]()
     if mine or settings.folder is not None:
         library = settings.library()
-        files = [] if mine else [document.path for document in asked.documents if document.path is not None]
-        if files or model or index:
-            folders = sorted({os.path.dirname(file) for file in files})
-            _blame(asked, library.index(folders, model=model, index=index, device=device))
-        return library, asked
-    folder = os.path.join(scratch, "files")
-    os.mkdir(folder)
-    asked, library = linked(asked, folder), Library(os.path.join(scratch, "library"))
-    options = Options(follow_links=True)
-    _blame(asked, library.index([folder], model=model, index=index or "exact", device=device, options=options))
-    return library, asked
+        if not mine:
+            folders = sorted({os.path.dirname(one.path) for one in asked.documents if one.path is not None})
+        if not (folders or model or index):
+            return library, asked, {}
+    else:
+        folder = os.path.join(scratch, "files")
+        os.mkdir(folder)
+        asked, library = linked(asked, folder), Library(os.path.join(scratch, "library"))
+        options, folders, index = Options(follow_links=True), [folder], index or "exact"
+
+    def told(summary: Summary) -> None:
+        tell(f"{summary.seen} files indexed")
+
+    summary = library.index(folders, model=model, index=index, device=device, options=options, progress=told)
+    _blame(asked, summary)
+    return library, asked, _speed(summary)
+
+
+def _speed(summary: Summary) -> dict[str, object]:
+    """How fast files were encoded; nothing to say where all were known."""
+    new = summary.added + summary.updated + summary.partial
+    rate = round(new / max(summary.seconds, 1e-9), 1)
+    return {"indexed files per second": rate, "indexed on": summary.device} if new else {}
 
 
 def _blame(asked: Dataset, summary: Summary) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,9 +41,15 @@ def command(
         from mmsearch.indexer.ingest import Options
 
         options = Options(include=include, exclude=exclude, follow_links=follow_links, retry=retry, dry_run=dry_run)
-        with _stop_on_interrupt() as stop, _progress(show=not settings.quiet) as progress:
+        with _stop_on_interrupt() as stop, render.progress(not settings.quiet) as tell:
             summary = settings.library().index(
-                paths, model=model, index=index, device=device, options=options, progress=progress, stop=stop
+                paths,
+                model=model,
+                index=index,
+                device=device,
+                options=options,
+                progress=lambda summary: tell(f"{summary.seen} files, {summary.added} added"),
+                stop=stop,
             )
         if settings.json:
             _document(summary)
@@ -70,26 +75,6 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress(show: bool) -> Iterator[Callable[[Summary], None]]:
-    """A progress line on stderr, if that is a terminal."""
-    if not show or not sys.stderr.isatty():
-        yield lambda summary: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.completed} files"),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda summary: bar.update(task, completed=summary.seen, description=f"{summary.added} added")
 
 
 def _document(summary: Summary) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -32,6 +33,21 @@ def line(text: str = "") -> None:
 def note(text: str) -> None:
     """A line beside the results."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def progress(show: bool = True) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is going on, and for how long, if that is a terminal; then it is gone."""
+    if not show or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda text: bar.update(task, description=text)
 
 
 def document(**fields: Any) -> None:

@@ -33,6 +33,10 @@ class Background:
         excess = self.excess(vector, score)
         return None if excess is None else float(1 / (1 + np.exp(-(excess - EVEN) / STEP)))
 
+    def cuts(self, vectors: FloatArray) -> FloatArray | None:
+        """The scores float32 ``(q,)`` that have a confidence of one half for float32 ``(q, dim)`` questions."""
+        return vectors @ self._mean + np.float32(EVEN * self._spread) if self._tells else None
+
     def excess(self, vector: FloatArray, score: float) -> float | None:
         """How many spreads a score lies above the mean of the question's scores against the sample."""
         return (score - float(self._mean @ vector)) / self._spread if self._tells else None

@@ -1,8 +1,9 @@
 """Measure how good a library's answers are: its own encoder, its own index, its own search, asked what a set asks.
 
 Texts are encoded in batches, which gives the vectors that a single question gets; from there on every question takes
-the way of a real one, through ``Searcher``. Some are asked once more through ``Library.search``, for the latency and to
-see that the answers are the same. Files of the library that are not in the set are searched too: as wrong answers.
+the way of a real one, through ``Searcher``, some at a time. A few are asked once more through ``Library.search``, for
+the latency and to see that the answers are the same. Files of the library that are not in the set are searched too: as
+wrong answers.
 
 The other way round, the texts are put into an index of the library's kind, and every file asks with the vector that is
 stored for it (the mean of its segments').
@@ -21,11 +22,12 @@ import numpy as np
 from mmsearch.errors import UsageError
 from mmsearch.retrieval import machine
 from mmsearch.retrieval.ask import Answer
+from mmsearch.retrieval.confidence import SAMPLE, Background
 from mmsearch.retrieval.datasets.base import Dataset
 from mmsearch.retrieval.measured import Direction, Report
 from mmsearch.retrieval.metrics import Qrels, score_all
 from mmsearch.retrieval.search import Searcher
-from mmsearch.retrieval.texts import nearest_texts
+from mmsearch.retrieval.texts import Words, nearest_texts
 from mmsearch.store import selection
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.reader import Found, Reader, Space
@@ -38,8 +40,8 @@ DEPTH = 100
 """So many answers of each question are kept: 25,000 questions are 30 MB."""
 TIMED = 50
 """So many questions are asked one by one, for the latency of a real query."""
-TEXTS = 64
-"""Texts encoded at a time."""
+QUESTIONS = 256
+"""Searched at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,20 @@ def linked(dataset: Dataset, folder: str) -> Dataset:
     return replace(dataset, documents=documents)
 
 
-def evaluate(dataset: Dataset, engine: Engine, *, depth: int = DEPTH, seed: int = 0) -> Report:
+def evaluate(
+    dataset: Dataset,
+    engine: Engine,
+    *,
+    depth: int = DEPTH,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Report:
     """Ask a library everything that a set asks, in every direction that the set and the encoder have.
 
-    The set's files must have been indexed; what was not is a miss. Raises ``UsageError`` if nothing can be asked.
+    ``progress`` hears what is going on. The set's files must have been indexed; what was not is a miss. Raises
+    ``UsageError`` if nothing can be asked.
     """
-    session = _Session(dataset, engine, depth, seed)
+    session = _Session(dataset, engine, depth, seed, progress)
     directions = list(session.directions())
     if not directions:
         raise UsageError(f"{dataset.name}: {engine.space.model} has no pair of modalities that this set asks for")
@@ -99,8 +109,12 @@ class _Remembering(Reader):
 class _Session:
     """One evaluation: the documents of the set and of the library, numbered, with their vectors."""
 
-    def __init__(self, dataset: Dataset, engine: Engine, depth: int, seed: int) -> None:
-        self.dataset, self.engine, self.depth, self.seed = dataset, engine, depth, seed
+    def __init__(
+        self, dataset: Dataset, engine: Engine, depth: int, seed: int, progress: Callable[[str], None]
+    ) -> None:
+        self.dataset, self.engine, self.depth, self.seed, self.tell = dataset, engine, depth, seed, progress
+        self.words = Words(engine.encoder, lambda done: progress(f"{done} texts encoded"))
+        self.background = Background(selection.sample(engine.reader, engine.space, SAMPLE))
         self.notes: list[str] = []
         self.took: list[dict[str, float]] = []
         self.names = [document.id for document in dataset.documents]
@@ -143,7 +157,7 @@ class _Session:
     def _text_to_files(self, target: Modality, pairs: list[tuple[int, int, float]]) -> Direction:
         texts, qrels = _asked(pairs)
         sentences = [self.dataset.texts[t].text for t in texts]
-        vectors = self._encoded(sentences)
+        vectors = self.words.asked(sentences)
         hits = self._search(vectors, target)
         self._ask_again(sentences, hits, target)
         return self._direction(
@@ -172,7 +186,7 @@ class _Session:
         texts = sorted({text for text, _, _ in pairs})
         column = {text: i for i, text in enumerate(texts)}
         files, qrels = _asked([(document, column[text], gain) for text, document, gain in pairs])
-        vectors = self._encoded([self.dataset.texts[t].text for t in texts])
+        vectors = self.words.found([self.dataset.texts[t].text for t in texts])
         questions, names = self._questions(source, files), [self.names[n] for n in files]
         run, scores = nearest_texts(self.engine.opened.kind, vectors, questions, self.depth)
         labels = (
@@ -186,8 +200,8 @@ class _Session:
         texts, qrels = _asked(pairs)
         there = [n for n, document in enumerate(self.dataset.documents) if document.text]
         sentences = [self.dataset.texts[t].text for t in texts]
-        questions = self._encoded(sentences)
-        vectors = self._encoded([self.dataset.documents[n].text or "" for n in there])
+        questions = self.words.asked(sentences)
+        vectors = self.words.found([self.dataset.documents[n].text or "" for n in there])
         rows, scores = nearest_texts(self.engine.opened.kind, vectors, questions, self.depth)
         run = np.where(rows < 0, -1, np.array(there)[rows])
         exact = score_all(questions, vectors, np.array(there), qrels)
@@ -214,18 +228,25 @@ class _Session:
         owners = np.array(sorted(held), np.int64)
         segments = np.concatenate([held[n] for n in owners.tolist()]) if held else np.empty((0, self.engine.space.dim))
         repeated = np.repeat(owners, [len(held[n]) for n in owners.tolist()])
-        exact = score_all(vectors, segments.astype(np.float32, copy=False), repeated, qrels)
+        exact = score_all(
+            vectors, segments.astype(np.float32, copy=False), repeated, qrels, cuts=self.background.cuts(vectors)
+        )
         return Direction(source, target, ids, asked, self.names, run, scores, qrels, exact, None, self.seed)
 
     def _search(self, vectors: FloatArray, target: Modality) -> list[Answers]:
-        """What the library answers to unit vectors, one question at a time; a zero row gets nothing."""
-        answers = list[Answers]()
+        """What the library answers to unit vectors; a zero row gets nothing."""
+        answers: list[Answers] = [([], [])] * len(vectors)
+        rows = np.flatnonzero(vectors.any(axis=1))
         with closing(_Remembering(self.engine.folder)) as reader, reader.snapshot():
             within = selection.segments_within(reader, modalities=[target]) if len(self.held) > 1 else None
             searcher = Searcher(reader, self.engine.space, self.engine.opened)
-            for vector in vectors:
-                ranked = searcher.search(vector, self.depth, within) if vector.any() else []
-                answers.append(([self.number[hit.found.path] for hit in ranked], [hit.score for hit in ranked]))
+            for start in range(0, len(rows), QUESTIONS):
+                some = rows[start : start + QUESTIONS]
+                for row, ranked in zip(
+                    some.tolist(), searcher.search_all(vectors[some], self.depth, within), strict=True
+                ):
+                    answers[row] = [self.number[hit.found.path] for hit in ranked], [hit.score for hit in ranked]
+                self.tell(f"{start + len(some)} of {len(rows)} questions asked of {target} files")
         return answers
 
     def _ask_again(self, texts: list[str], hits: list[Answers], target: Modality) -> None:
@@ -249,14 +270,6 @@ class _Session:
             if (vectors := self.held.get(source, {}).get(number)) is not None:
                 mean = vectors.mean(axis=0)
                 rows[row] = mean / max(float(np.linalg.norm(mean)), 1e-9)
-        return rows
-
-    def _encoded(self, texts: list[str]) -> FloatArray:
-        encoder, order = self.engine.encoder, sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        rows = np.empty((len(texts), self.engine.space.dim), np.float32)
-        for start in range(0, len(order), TEXTS):  # texts of like length: no time is spent on padding
-            some = order[start : start + TEXTS]
-            rows[some] = encoder.encode([texts[i] for i in some], Modality.TEXT)
         return rows
 
     def facts(self) -> dict[str, object]:
@@ -283,6 +296,7 @@ class _Session:
             "seed": self.seed,
             **machine.latency("query", [took["total"] for took in self.took]),
             **machine.latency("search", [took["search"] for took in self.took]),
+            "machine": machine.hardware(),
             "peak memory MB": machine.peak_mb(),
             "versions": machine.versions(),
         }

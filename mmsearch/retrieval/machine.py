@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -36,6 +38,11 @@ def peak_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+def hardware() -> str:
+    """The kind of processor, and how many there are: a latency means nothing without."""
+    return f"{platform.machine()}, {os.cpu_count()} CPUs"
 
 
 def versions() -> dict[str, str]:

@@ -55,15 +55,17 @@ class Direction:
         return bootstrap(self.values, self.groups, seed=self.seed)
 
     def more(self) -> dict[str, float]:
-        """What has no value a question: ranks by exact scores, F1 at its best cut, what the index lost, classes."""
-        f1, cut = self.exact.best_f1()
+        """What has no value a question: ranks by exact scores, F1 at cuts, what the index lost, classes."""
+        best, cut = self.exact.best_f1()
         more = {
             "median rank": float(np.median(self.exact.ranks)),
             "mean rank": float(np.mean(self.exact.ranks)),
-            "best F1": f1,
+            "best F1": best,
             "cut of best F1": cut,
             "index recall@10": _agreement(self.run[:, :10], self.exact.nearest[:, :10]),
         }
+        if (f1 := self.exact.f1_at_cuts()) is not None:
+            more["F1 at confidence 0.5"] = f1
         if self.labels is not None:
             more["mean per-class recall"] = mean_per_class_recall(self.values["hit@1"], self.labels)
         return more

@@ -183,6 +183,8 @@ class Scores:
     others: IdArray
     pairs: int
     """How many pairs are right, those with documents that could not be indexed among them."""
+    above: tuple[int, int] | None = None
+    """Right pairs and others that score at or above their query's cut, if there were cuts."""
 
     def best_f1(self) -> tuple[float, float]:
         """The greatest F1 over all pairs that a cut can give, and that cut."""
@@ -191,22 +193,30 @@ class Scores:
         best = int(np.argmax(values))
         return values[best], float(self.edges[best])
 
-    def f1_at(self, cut: float) -> float:
-        """F1 over all pairs at a cut, to the width of a bin."""
-        bins = slice(int(np.searchsorted(self.edges[:-1], cut - 1e-9)), None)
-        return f1(float(self.matches[bins].sum()), float(self.others[bins].sum()), self.pairs)
+    def f1_at_cuts(self) -> float | None:
+        """F1 over all pairs at each query's own cut; None without cuts."""
+        return None if self.above is None else f1(*self.above, self.pairs)
 
 
-def score_all(queries: FloatArray, documents: FloatArray, owners: IdArray, qrels: Qrels, depth: int = 10) -> Scores:
+def score_all(
+    queries: FloatArray,
+    documents: FloatArray,
+    owners: IdArray,
+    qrels: Qrels,
+    depth: int = 10,
+    cuts: FloatArray | None = None,
+) -> Scores:
     """Score every query against every document, one block of queries in memory at a time.
 
     ``documents`` float32 ``(s, d)`` are segments; ``owners`` int64 ``(s,)``, ascending, says whose; a document scores
     by its best segment. ``queries`` float32 ``(q, d)``; a zero row is a question that could not be encoded: a miss.
+    ``cuts`` float32 ``(q,)``: at which score an answer of each query counts as found.
     """
     numbers, starts = np.unique(owners, return_index=True)
     ranks = np.full(len(queries), len(numbers) + 1.0)
     nearest = np.full((len(queries), depth), -1, np.int64)
     matches, everything = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
+    right_above, all_above = 0, 0
     for start in range(0, len(queries) if len(numbers) else 0, BLOCK):
         rows = slice(start, min(start + BLOCK, len(queries)))
         scores = queries[rows] @ documents.T
@@ -216,9 +226,14 @@ def score_all(queries: FloatArray, documents: FloatArray, owners: IdArray, qrels
         nearest[rows, : scores.shape[1]] = numbers[_first(scores, depth)]
         query, column = _right_pairs(qrels, rows, numbers)
         matches += _counted(scores[query, column])
+        if cuts is not None:
+            all_above += int((scores >= cuts[rows, None]).sum())
+            right_above += int((scores[query, column] >= cuts[rows][query]).sum())
         found = _ranks(scores, query, column)
         ranks[rows] = np.where(queries[rows].any(axis=1) & np.isfinite(found), found, ranks[rows])
-    return Scores(ranks, nearest, np.linspace(-1, 1, BINS + 1), matches, everything - matches, len(qrels.query))
+    edges, others = np.linspace(-1, 1, BINS + 1), everything - matches
+    above = None if cuts is None else (right_above, all_above - right_above)
+    return Scores(ranks, nearest, edges, matches, others, len(qrels.query), above)
 
 
 def _right_pairs(qrels: Qrels, rows: slice, numbers: IdArray) -> tuple[IdArray, IdArray]:

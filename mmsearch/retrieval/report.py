@@ -48,7 +48,7 @@ def rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
             shown = TITLES.get(title, title) + (f"@{k}" if k else "")
             yield name, shown, f"{100 * figure.mean:.1f}", f"{100 * figure.low:.1f} - {100 * figure.high:.1f}"
         for measure, value in direction.more().items():
-            share = measure in ("best F1", "index recall@10", "mean per-class recall")
+            share = measure in ("best F1", "F1 at confidence 0.5", "index recall@10", "mean per-class recall")
             yield name, measure, f"{100 * value:.1f}" if share else f"{value:.3f}".rstrip("0").rstrip("."), ""
 
 

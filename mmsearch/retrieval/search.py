@@ -42,15 +42,25 @@ class Searcher:
 
         An item ranks by its best segment. Call it inside a snapshot of the reader.
         """
-        fresh = self._fresh(vector, within)
+        return self.search_all(vector[None], k, within)[0]
+
+    def search_all(self, vectors: FloatArray, k: int, within: IdArray | None = None) -> list[list[Ranked]]:
+        """What ``search`` answers to each of some unit vectors float32 ``(q, dim)``, the index asked but once."""
+        fresh, first = self._fresh(vectors, within), self._indexed(vectors, spare(k), within)
+        each = zip(vectors, fresh, first, strict=True)
+        return [self._ranked(vector, new, shortlist, k, within) for vector, new, shortlist in each]
+
+    def _ranked(
+        self, vector: FloatArray, fresh: Candidates, shortlist: Candidates, k: int, within: IdArray | None
+    ) -> list[Ranked]:
         limit = len(self.opened.index) if self.opened.index is not None else 0
         count = spare(k)
         while True:
-            shortlist = self._indexed(vector, min(count, limit), within)
             hits = self._collapse(_merge([fresh, shortlist]), k)
             if count >= limit or self._suffices(shortlist, count, hits, k):
                 return hits
             count *= 4
+            (shortlist,) = self._indexed(vector[None], count, within)
 
     def _suffices(self, shortlist: Candidates, count: int, hits: list[Ranked], k: int) -> bool:
         """Whether a longer shortlist could change nothing."""
@@ -60,28 +70,32 @@ class Searcher:
         # What lies below the shortlist's end may still be better than a row that came after the index.
         return len(hits) >= k and (len(scores) == 0 or hits[-1].score >= float(scores[-1]))
 
-    def _indexed(self, vector: FloatArray, count: int, within: IdArray | None) -> Candidates:
+    def _indexed(self, vectors: FloatArray, count: int, within: IdArray | None) -> list[Candidates]:
         index = self.opened.index
-        if index is None or count == 0:
-            return _NONE
-        return nearest(index, vector, count, within, partial(self.reader.vectors, self.space.id, self.space.dim))
+        if index is None or not len(index):
+            return [_NONE] * len(vectors)
+        stored = partial(self.reader.vectors, self.space.id, self.space.dim)
+        return nearest(index, vectors, min(count, len(index)), within, stored)
 
-    def _fresh(self, vector: FloatArray, within: IdArray | None) -> Candidates:
-        """Scores of all rows that the index does not know yet, one block in memory at a time."""
-        found = []
+    def _fresh(self, vectors: FloatArray, within: IdArray | None) -> list[Candidates]:
+        """Scores of all rows that the index does not know yet, read one block at a time."""
+        found: list[list[Candidates]] = [[] for _ in vectors]
         for block in self.reader.blocks(self.space.id, self.space.dim, after=self.opened.max_seq):
             keep = slice(None) if within is None else np.isin(block.ids, within, assume_unique=True)
-            found.append(_best(block.ids[keep], block.vectors[keep], vector, len(block)))
-        return _merge(found)
+            scored = ExactIndex(block.ids[keep], block.vectors[keep]).search(vectors, len(block))
+            for i, mine in enumerate(found):
+                mine.append(scored.row(i))
+        return [_merge(mine) for mine in found]
 
     def _collapse(self, candidates: Candidates, k: int) -> list[Ranked]:
         """The first ``k`` live items, each by its best segment."""
         ids, scores = candidates
         hits: dict[int, Ranked] = {}
-        for start in range(0, len(ids), 256):
-            chunk = ids[start : start + 256].tolist()
+        step = k + 8  # a few may be dead
+        for start in range(0, len(ids), step):
+            chunk = ids[start : start + step].tolist()
             live = self.reader.live(chunk)
-            for segment_id, score in zip(chunk, scores[start : start + 256].tolist(), strict=True):
+            for segment_id, score in zip(chunk, scores[start : start + step].tolist(), strict=True):
                 found = live.get(segment_id)
                 if found is not None and found.item_id not in hits:
                     hits[found.item_id] = Ranked(score, found)
@@ -97,25 +111,28 @@ def spare(k: int) -> int:
 
 def nearest(
     index: VectorIndex,
-    vector: FloatArray,
+    vectors: FloatArray,
     count: int,
     within: IdArray | None,
     stored: Callable[[list[int]], Embeddings],
-) -> Candidates:
-    """The best ``count`` of an index; what an approximate one shortlists is scored again from the stored vectors."""
-    ids, scores = index.search(vector[None], count * index.spec.refine, within).row(0)
+) -> list[Candidates]:
+    """The best ``count`` of an index for each of float32 unit ``(q, d)`` vectors.
+
+    What an approximate index shortlists is scored again from the stored vectors.
+    """
+    found = index.search(vectors, count * index.spec.refine, within)
+    rows = [found.row(i) for i in range(len(vectors))]
     if index.spec.exact:
-        return ids, scores
-    found = stored(ids.tolist())
-    return _best(found.ids, found.vectors, vector, count)
+        return rows
+    return [_scored(stored(ids.tolist()), vector, count) for vector, (ids, _) in zip(vectors, rows, strict=True)]
 
 
 _NONE: Candidates = (np.empty(0, np.int64), np.empty(0, np.float32))
 
 
-def _best(ids: IdArray, vectors: FloatArray, vector: FloatArray, count: int) -> Candidates:
+def _scored(some: Embeddings, vector: FloatArray, count: int) -> Candidates:
     """Exact scores of some vectors, ordered as `ExactIndex` orders them."""
-    return ExactIndex(ids, vectors).search(vector[None], count).row(0)
+    return ExactIndex(some.ids, some.vectors).search(vector[None], count).row(0)
 
 
 def _merge(parts: Iterable[Candidates]) -> Candidates:

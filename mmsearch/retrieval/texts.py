@@ -1,14 +1,48 @@
-"""Texts that are looked for: a throw-away index over their vectors, of the kind that the library uses."""
+"""The texts of a set: their vectors, and a throw-away index over them, of the kind that the library uses."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mmsearch.store import indexes
-from mmsearch.types import Embeddings, FloatArray, IdArray, VectorIndex
+from mmsearch.types import Embeddings, Encoder, FloatArray, IdArray, Modality, VectorIndex
+
+AT_ONCE = 64
+"""Texts encoded at a time."""
+
+
+class Words:
+    """Encodes texts, each but once, however many directions ask for it. ``tell`` hears how many are done."""
+
+    def __init__(self, encoder: Encoder, tell: Callable[[int], None] = lambda done: None) -> None:
+        self._encoder, self._tell, self._done = encoder, tell, 0
+        self._known: dict[str, dict[str, FloatArray]] = {"encode": {}, "encode_query": {}}
+        one, other = (getattr(encoder, name, encoder.encode)(["a cat"], Modality.TEXT) for name in self._known)
+        if np.array_equal(one, other):  # most models make the same vectors of questions and of documents
+            self._known["encode_query"] = self._known["encode"]
+
+    def asked(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows float32 ``(n, dim)`` of texts as questions."""
+        return self._encoded(texts, "encode_query")
+
+    def found(self, texts: Sequence[str]) -> FloatArray:
+        """Unit rows float32 ``(n, dim)`` of texts that are looked for."""
+        return self._encoded(texts, "encode")
+
+    def _encoded(self, texts: Sequence[str], name: str) -> FloatArray:
+        known, encode = self._known[name], getattr(self._encoder, name, self._encoder.encode)
+        new = sorted(set(texts) - known.keys(), key=lambda text: (len(text), text))
+        for start in range(0, len(new), AT_ONCE):  # texts of like length: no time is spent on padding
+            some = new[start : start + AT_ONCE]
+            known.update(zip(some, encode(some, Modality.TEXT), strict=True))
+            self._done += len(some)
+            self._tell(self._done)
+        rows = [known[text] for text in texts]
+        return np.stack(rows) if rows else np.empty((0, self._encoder.spec.dim), np.float32)
 
 
 def nearest_texts(kind: str, vectors: FloatArray, questions: FloatArray, depth: int) -> tuple[IdArray, FloatArray]:

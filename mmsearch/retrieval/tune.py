@@ -251,7 +251,7 @@ class _Bench:
         vectors = self.corpus.questions[kinds[number % len(kinds)]]
         vector = vectors[number // len(kinds) % len(vectors)]
         started = time.perf_counter()
-        nearest(index, vector, spare(self.k), None, self.corpus.stored)
+        nearest(index, vector[None], spare(self.k), None, self.corpus.stored)
         return 1000 * (time.perf_counter() - started)
 
 

@@ -45,6 +45,7 @@ def test_evaluate_in_a_library_to_throw_away(mmsearch, captions, tmp_path):
     assert document["text_retrieval_recall@1"] == 0.5  # of four photos: blue finds "blue", which is not its own
     hit = document["directions"]["text-to-image"]["hit@1"]
     assert hit["low"] <= hit["mean"] == 0.5 <= hit["high"]
+    assert document["facts"]["indexed files per second"] > 0 and document["facts"]["indexed on"] == "cpu"
     assert document["problems"][0]["line"] == 4 and "set.jsonl:4: lost.png" in result.stderr
     assert all(path.stat().st_size for path in out.values())
     assert not (tmp_path / "mine").exists()  # nobody's own library is touched

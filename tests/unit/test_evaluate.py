@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import wave
 from dataclasses import replace
@@ -12,12 +13,15 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library
+from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.errors import UsageError
 from mmsearch.indexer.ingest import Options
-from mmsearch.retrieval import datasets, mine, report, sheet, trec
+from mmsearch.retrieval import confidence, datasets, mine, report, sheet, trec
 from mmsearch.retrieval.datasets import Request
 from mmsearch.retrieval.evaluate import linked
 from mmsearch.retrieval.metrics import measure
+from mmsearch.retrieval.texts import Words
+from mmsearch.types import Modality
 
 COLOURS = {"red": (250, 0, 0), "green": (0, 250, 0), "blue": (0, 0, 250)}
 
@@ -79,7 +83,7 @@ def test_every_report_says_on_what_and_with_what(evaluated, photos):
     result = evaluated(captions(photos, [(f"{name}.png", [name]) for name in COLOURS]))
     wanted = (
         "model", "space", "dataset", "split", "model licence", "revision", "seed", "index", "index settings",
-        "search ms p50", "search ms p95", "search per second", "query ms p50", "peak memory MB", "versions",
+        "search ms p50", "search ms p95", "search per second", "query ms p50", "machine", "peak memory MB", "versions",
     )  # fmt: skip
     assert not [name for name in wanted if result.facts.get(name) in (None, "")]
     assert result.facts["index"] == "exact" and result.facts["versions"]["numpy"] == np.__version__
@@ -88,6 +92,56 @@ def test_every_report_says_on_what_and_with_what(evaluated, photos):
     assert {f"{way}_retrieval_recall@{k}" for way in ("image", "text") for k in (1, 5, 10)} <= set(document)
     page = report.markdown(result)
     assert "| text-to-image (3) | hit@1 | 100.0 | 100.0 - 100.0 |" in page and "| seed | 0 |" in page
+
+
+def test_f1_at_the_confidence_that_a_query_shows(photos, tmp_path, monkeypatch):
+    """Counted from the confidences of real answers: half or more is found."""
+    monkeypatch.setattr(confidence, "EVEN", 1.0)  # no colour stands out as a photo does
+    rows = []
+    for number in range(40):
+        Image.new("RGB", (40, 30), (6 * number, 250 - 6 * number, 99)).save(photos / f"{number}.png")
+        rows.append((f"{number}.png", [["red", "green", "blue"][number % 3] + " red" * (number % 4)]))
+    dataset = datasets.read(Request(path=str(captions(photos, rows)), scratch=str(tmp_path)))
+    library = Library(str(tmp_path / "library"))
+    library.index([photos], model="fake", index="exact")
+    found = right = 0
+    for name, (text,) in rows:
+        hits = library.search(text, k=100, modalities=[Modality.IMAGE])
+        sure = [hit.path for hit in hits if (hit.confidence or 0) >= 0.5]
+        found, right = found + len(sure), right + (os.fsencode(photos / name) in sure)
+    assert 0 < right < len(rows) and found > right
+    figures = library.evaluate(dataset).figures()
+    assert figures["text-to-image/F1 at confidence 0.5"] == pytest.approx(2 * right / (found + len(rows)))
+    assert "image-to-text/F1 at confidence 0.5" not in figures  # a query never looks for captions
+
+
+class TwoWays(FakeEncoder):
+    """Makes other vectors of questions than of documents, and counts the texts."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def encode(self, batch, modality):
+        self.seen += batch
+        return super().encode(batch, modality)
+
+    def encode_query(self, batch, modality):
+        return -super().encode(batch, modality)
+
+
+def test_questions_are_encoded_as_questions_and_every_text_once():
+    encoder, told = TwoWays(), []
+    words = Words(encoder, told.append)
+    encoder.seen.clear()
+    texts = ["red", "a long one", "red", "blue"]
+    assert np.array_equal(words.asked(texts), -words.found(texts))
+    words.asked(["blue"])
+    assert sorted(encoder.seen) == ["a long one", "blue", "red"] and told == [3, 6]
+    assert words.found([]).shape == (0, encoder.spec.dim)
+    alike = FakeEncoder()
+    once = Words(alike, told.append)
+    assert np.array_equal(once.asked(texts), once.found(texts)) and told == [3, 6, 3]
 
 
 def test_a_photo_that_cannot_be_read_is_a_miss_both_ways(evaluated, photos):

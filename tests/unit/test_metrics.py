@@ -174,16 +174,27 @@ def test_an_item_ranks_by_its_best_segment():
     assert scores.nearest[0, :2].tolist() == [7, 8] and scores.ranks.tolist() == [1]
 
 
-def test_f1_at_a_cut():
+@pytest.mark.parametrize(
+    ("cuts", "f1"),
+    [
+        ((0.9, 0.9), 0.5),
+        ((0.61, 0.61), 2 * 2 / (2 + 1 + 2)),
+        ((-1, -1), 2 * 2 / (4 + 2)),
+        ((0.9, 0.61), 2 * 2 / (2 + 1 + 2)),  # each question has its own
+        ((0.61, 0.9), 2 * 1 / (1 + 1 + 2)),
+        ((1.1, 1.1), 0),
+    ],
+)
+def test_f1_at_cuts(cuts, f1):
     judged = Qrels.of([(0, 0, 1.0), (1, 1, 1.0)], 2)
     documents = unit(np.array([[1, 0], [0.6, 0.8]]))
-    scores = score_all(unit(np.array([[1.0, 0], [1.0, 0.02]])), documents, np.arange(2), judged)
-    # Scores: 1.00 right, 0.60 wrong, 1.00 wrong, 0.62 right.
-    assert scores.f1_at(0.9) == pytest.approx(0.5)
-    assert scores.f1_at(0.61) == pytest.approx(2 * 2 / (2 + 1 + 2))
-    assert scores.f1_at(-1) == pytest.approx(2 * 2 / (4 + 2))
-    f1, cut = scores.best_f1()
-    assert f1 == pytest.approx(0.8) and 0.6 < cut <= 0.62
+    questions = unit(np.array([[1.0, 0], [1.0, 0.02]]))
+    # Scores: 1.00 right, 0.60 wrong; 1.00 wrong, 0.62 right.
+    scores = score_all(questions, documents, np.arange(2), judged, cuts=np.array(cuts, np.float32))
+    assert scores.f1_at_cuts() == pytest.approx(f1)
+    best, cut = scores.best_f1()
+    assert best == pytest.approx(0.8) and 0.6 < cut <= 0.62
+    assert score_all(questions, documents, np.arange(2), judged).f1_at_cuts() is None
 
 
 def test_mean_per_class_recall_counts_every_class_alike():

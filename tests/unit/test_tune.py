@@ -57,7 +57,7 @@ def asked_again(corpus, setting, kind, k=10):
     stored = embeddings.vectors.astype(np.float16).astype(np.float32)
     for vector in corpus.questions[kind]:
         best = embeddings.ids[np.argsort(-(stored @ vector))[:k]]
-        ids, _ = nearest(index, vector, spare(k), None, corpus.stored)
+        ((ids, _),) = nearest(index, vector[None], spare(k), None, corpus.stored)
         shares.append(np.isin(best, ids[:k]).mean())
     return float(np.mean(shares))
 

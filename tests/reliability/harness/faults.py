@@ -254,7 +254,7 @@ def max_seq_too_high() -> None:
 @fault("query")
 def fresh_rows_ignored() -> None:
     """What came after the artifact is not searched."""
-    search.Searcher._fresh = lambda self, vector, within: search._NONE  # type: ignore[method-assign]
+    search.Searcher._fresh = lambda self, vectors, within: [search._NONE] * len(vectors)  # type: ignore[method-assign]
 
 
 @fault("query")
