@@ -16,8 +16,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from mmsearch.encoders import registry
 from mmsearch.errors import NoLibrary, UsageError
@@ -93,22 +93,40 @@ class Library:
     def encoder(self, model: str, device: str = "cpu") -> Encoder:
         """The encoder of this name, loaded once."""
         if (model, device) not in self._encoders:
-            self._encoders[model, device] = registry.load(model, device)
+            self._encoders[model, device] = self._load(model, device)
         return self._encoders[model, device]
+
+    def _load(self, model: str, device: str) -> Encoder:
+        if not model.startswith("bridge:"):
+            return registry.load(model, device)
+        from mmsearch.encoders import bridge
+
+        return bridge.load(model, device, self.folder)
 
     def _asker(self, space: Space, device: str) -> Encoder:
         """The encoder for questions: with the text tower kept beside the library if there is one, else the model."""
         key = (f"text of {space.fingerprint}", device)
         if key not in self._encoders:
-            self._encoders[key] = self._kept(space, device) or self.encoder(space.model, device)
+            if space.model.startswith("bridge:"):
+                self._encoders[key] = self._bridged(space.model, device)
+            else:
+                self._encoders[key] = self._kept(space.fingerprint, space.model, device)
         return self._encoders[key]
 
-    def _kept(self, space: Space, device: str) -> Encoder | None:
-        if device != "cpu" or not os.path.isdir(os.path.join(self.folder, "text", space.fingerprint)):
-            return None
+    def _bridged(self, model: str, device: str) -> Encoder:
+        from mmsearch.encoders.bridge import BridgeEncoder
+
+        whole = cast(BridgeEncoder, self.encoder(model, device))
+        image = self._kept(whole.bridge.image_space, whole.bridge.image_model, device)
+        return BridgeEncoder(whole.spec.name, whole.bridge, device, image)
+
+    def _kept(self, fingerprint: str, model: str, device: str) -> Encoder:
+        if device != "cpu" or not os.path.isdir(os.path.join(self.folder, "text", fingerprint)):
+            return self.encoder(model, device)
         from mmsearch.encoders import kept
 
-        return kept.open_kept(self.folder, space.fingerprint, lambda: self.encoder(space.model, device))
+        load = partial(self.encoder, model, device)
+        return kept.open_kept(self.folder, fingerprint, load) or load()
 
     # -- indexing -------------------------------------------------------------------------------------------------
 
@@ -152,7 +170,7 @@ class Library:
             lock_timeout=self.lock_timeout,
         )
         if options is None or not options.dry_run:
-            summary.notes += kept.keep(self.folder, used[0])
+            summary.notes += kept.keep(self.folder, _reader_of_words(self.folder, used[0]))
         return summary
 
     # -- asking ---------------------------------------------------------------------------------------------------
@@ -383,14 +401,26 @@ class Library:
 
     def gc(self, dry_run: bool = False) -> list[str]:
         """Drop spaces that queries no longer use and files that nothing names; says what was (or would be) dropped."""
-        from mmsearch.encoders import kept
+        from mmsearch.encoders import bridge, kept
         from mmsearch.store.gc import collect
 
         with self.catalog() as catalog:
             lines = collect(catalog, dry_run)
             if not dry_run:
-                kept.drop(self.folder, [space.fingerprint for space in catalog.reader.spaces()])
+                spaces = [space.fingerprint for space in catalog.reader.spaces()]
+                kept.drop(self.folder, [*spaces, *bridge.image_spaces(self.folder)])
             return lines
+
+
+def _reader_of_words(folder: str, encoder: Encoder) -> Encoder:
+    """The encoder whose text tower answers questions; the map of a bridge is copied into the library."""
+    if not encoder.spec.name.startswith("bridge:"):
+        return encoder
+    from mmsearch.encoders import bridge
+
+    made = cast(bridge.BridgeEncoder, encoder)
+    bridge.keep(folder, made)
+    return made.image
 
 
 def _absolute(path: str | bytes) -> bytes:

@@ -2,8 +2,9 @@
 
 The sounds' vectors are carried over by a linear map, which was fitted on sentences that both text towers read
 (`mmsearch.retrieval.bridge` fits it; `mmsearch bridge` is the command). A name is ``bridge:FILE``; the file holds the
-map, the names of both models and the fingerprints of their spaces: 1 MB for 512 dimensions. Questions in words load
-the image-text model alone.
+map, the names of both models and the fingerprints of their spaces: 1 MB for 512 dimensions. A library keeps its own
+copy in ``bridges/``, which is found again when the library, or the file, has moved. Questions in words load the
+image-text model alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, cast
@@ -21,6 +23,9 @@ import numpy.typing as npt
 
 from mmsearch.errors import EncoderError, MissingModel
 from mmsearch.types import Encoder, FloatArray, Media, Modality, require_same_space
+
+FOLDER = "bridges"
+"""Where a library keeps its maps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +61,8 @@ class Bridge:
         return f"bridge-{digest.hexdigest()[:16]}"
 
     def save(self, path: str) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all, and its folder."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         fresh = f"{path}.{os.getpid()}"
         with open(fresh, "wb") as file:
             np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
@@ -80,28 +86,54 @@ def read(path: str) -> Bridge:
         raise MissingModel(f"bridge:{path} can't be read ({error}): run `mmsearch bridge` again") from None
 
 
-def load(name: str, device: str = "cpu") -> BridgeEncoder:
-    """The encoder ``bridge:FILE``. Raises ``MissingModel`` where the file is not here."""
+def load(name: str, device: str = "cpu", library: str | None = None) -> BridgeEncoder:
+    """The encoder ``bridge:FILE``. Raises ``MissingModel`` where neither the file nor the library's copy is here."""
     path = os.path.abspath(os.path.expanduser(name.partition(":")[2]))
+    own = _own(library, path)
+    path = own if own and not os.path.exists(path) else path
     return BridgeEncoder(f"bridge:{path}", read(path), device)
 
 
-class BridgeEncoder:
-    """Both models behind one ``Encoder``; the audio-text model loads when the first sound comes."""
+def keep(library: str, encoder: BridgeEncoder) -> None:
+    """Copy the map of a bridge that a library was indexed with into the library."""
+    own = cast(str, _own(library, encoder.spec.name))
+    if not os.path.exists(own):
+        encoder.bridge.save(own)
 
-    def __init__(self, name: str, bridge: Bridge, device: str) -> None:
+
+def image_spaces(library: str) -> list[str]:
+    """The spaces of the image-text models that the bridges of a library answer questions with."""
+    folder = os.path.join(library, FOLDER)
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        with suppress(MissingModel):
+            found.append(read(os.path.join(folder, name)).image_space)
+    return found
+
+
+def _own(library: str | None, path: str) -> str | None:
+    return library and os.path.join(library, FOLDER, os.path.basename(path))
+
+
+class BridgeEncoder:
+    """Both models behind one ``Encoder``; the audio-text model loads when the first sound comes.
+
+    ``image``: the image-text model, or what answers its questions; None loads it by its name.
+    """
+
+    def __init__(self, name: str, bridge: Bridge, device: str, image: Encoder | None = None) -> None:
         from mmsearch.encoders import registry
 
         self.bridge, self._device = bridge, device
-        self._image = registry.load(bridge.image_model, device)
-        require_same_space(bridge.image_space, self._image.spec.space)
-        self.device = getattr(self._image, "device", "cpu")
+        self.image = image or registry.load(bridge.image_model, device)
+        require_same_space(bridge.image_space, self.image.spec.space)
+        self.device = getattr(self.image, "device", "cpu")
         self.spec = replace(
-            self._image.spec,
+            self.image.spec,
             name=name,
             space=bridge.space,
-            modalities=self._image.spec.modalities | {Modality.AUDIO},
-            licence=f"{self._image.spec.licence}; sounds: as {bridge.audio_model}",
+            modalities=self.image.spec.modalities | {Modality.AUDIO},
+            licence=f"{self.image.spec.licence}; sounds: as {bridge.audio_model}",
             audio_rate=bridge.audio_rate,
             audio_window=bridge.audio_window,
         )
@@ -119,5 +151,12 @@ class BridgeEncoder:
         if modality not in self.spec.modalities:
             raise EncoderError(f"{self.spec.name} can't encode {modality}")
         if modality is not Modality.AUDIO:
-            return self._image.encode(batch, modality)
+            return self.image.encode(batch, modality)
         return self.bridge.carry(self._audio.encode(batch, modality))
+
+    def encode_query(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
+        """As ``encode``, by the image-text model's own way for questions if it has one."""
+        if modality is not Modality.TEXT:
+            return self.encode(batch, modality)
+        rows: FloatArray = getattr(self.image, "encode_query", self.image.encode)(batch, modality)
+        return rows

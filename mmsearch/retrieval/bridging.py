@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mmsearch.encoders.bridge import BridgeEncoder
+from mmsearch.encoders.bridge import FOLDER, BridgeEncoder
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.bridge import Fit, fit
 from mmsearch.retrieval.sentences import sentences as own_sentences
@@ -16,8 +16,6 @@ from mmsearch.store.catalog import Catalog
 from mmsearch.store.derive import Origin, fill, some_vectors
 from mmsearch.store.reader import Space
 from mmsearch.types import Encoder, Modality, require_same_space
-
-FOLDER = "bridges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,6 @@ def bridge_library(
         require_same_space(space.fingerprint, encoder.spec.space)
     texts = [*own_sentences(), *(str(row[0]) for row in reader.query(_CAPTIONS)), *sentences]
     bridge, quality = fit(first, second, texts, some_vectors(catalog, image, Modality.IMAGE))
-    os.makedirs(os.path.join(catalog.folder, FOLDER), exist_ok=True)
     path = os.path.join(catalog.folder, FOLDER, f"{bridge.space}.npz")
     bridge.save(path)
     encoder = BridgeEncoder(f"bridge:{path}", bridge, "cpu")

@@ -100,6 +100,8 @@ def test_photos_and_sounds_are_found_together(library, tmp_path):
     for word, kind in {"red": ".png", "green": ".png", "low": ".wav", "high": ".wav"}.items():
         assert names(fresh.search(word, k=4))[0] == word + kind
     assert fresh.check("data") == []
+    held = fresh.reader.setting(f"holds:{fresh.active_space().id}")
+    assert set((held or "").split(",")) == {"image", "audio"}
     # The bridge is a model as any other: what comes later is indexed with it.
     Image.new("RGB", (20, 20), (20, 20, 220)).save(tmp_path / "photos" / "blue.png")
     summary = fresh.index([str(tmp_path / "photos"), str(tmp_path / "sounds")], device="cpu")
@@ -110,6 +112,28 @@ def test_photos_and_sounds_are_found_together(library, tmp_path):
 def test_a_second_bridge_writes_nothing_new(library):
     first, second = library.bridge(), library.bridge()
     assert second.model == first.model and (second.copied, second.carried) == (0, 0)
+
+
+def test_a_library_that_moves_keeps_its_bridge(library, tmp_path):
+    library.bridge()
+    library.close()
+    os.rename(library.folder, tmp_path / "moved")
+    moved = Library(str(tmp_path / "moved"))
+    assert names(moved.search("low", k=1)) == ["low.wav"]
+    Image.new("RGB", (20, 20), (20, 20, 220)).save(tmp_path / "photos" / "blue.png")
+    assert moved.index([str(tmp_path / "photos")], device="cpu").added == 1
+    assert moved.active_space().model.startswith(f"bridge:{tmp_path}/moved/")
+
+
+def test_a_library_keeps_a_copy_of_the_bridge_that_it_was_indexed_with(library, tmp_path):
+    own = Path(library.bridge().model.removeprefix("bridge:"))
+    os.rename(own, tmp_path / "mine.npz")
+    other = Library(str(tmp_path / "other"))
+    assert other.index([str(tmp_path / "sounds")], model=f"bridge:{tmp_path}/mine.npz", device="cpu").added == 2
+    os.rename(tmp_path / "mine.npz", tmp_path / "away.npz")
+    assert names(Library(other.folder).search("high", k=1)) == ["high.wav"]
+    other.gc()
+    assert names(Library(other.folder).search("low", k=1)) == ["low.wav"]
 
 
 def test_words_need_the_image_model_alone(library, monkeypatch):

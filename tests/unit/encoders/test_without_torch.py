@@ -73,12 +73,29 @@ def exported(kind):
     return make
 
 
+def bridged(place):
+    """Pictures and words by one model, sounds by another: a map of random numbers, as only words are asked here."""
+    from mmsearch.encoders.bridge import Bridge
+
+    seer, hearer = hf("clip")(place / "seer"), hf("clap")(place / "hearer")
+    image, audio = (registry.load(model).spec for model in (seer, hearer))
+    weight = np.random.default_rng(0).standard_normal((audio.dim, image.dim)).astype(np.float32)
+    made = Bridge(
+        image_model=seer, image_space=image.space, audio_model=hearer, audio_space=audio.space, weight=weight,
+        words=np.zeros(audio.dim, np.float32), photos=np.zeros(image.dim, np.float32), spread=1.0,
+        audio_rate=audio.audio_rate, audio_window=audio.audio_window,
+    )  # fmt: skip
+    made.save(str(place / "bridge.npz"))
+    return f"bridge:{place / 'bridge.npz'}"
+
+
 CASES = {
     "hf-siglip": hf("siglip"),
     "hf-clap": hf("clap"),
     "st-clip": wrapped("clip"),
     "st-siglip": wrapped("siglip"),
     "st-mean": pooled,
+    "bridge": bridged,
     "onnx-chinese-clip": exported("chinese_clip"),
 }
 
@@ -102,7 +119,8 @@ def test_a_question_is_answered_without_torch_and_as_by_the_model(tmp_path, case
     assert json.loads(done.stderr.splitlines()[-1]) == []
     assert len(json.loads(done.stdout)["hits"]) == 3
     own = getattr(encoder, "encode_query", encoder.encode)(QUESTIONS, Modality.TEXT)
-    asker = kept.open_kept(str(tmp_path / "library"), encoder.spec.space, lambda: pytest.fail("the model was loaded"))
+    space = encoder.bridge.image_space if case == "bridge" else encoder.spec.space
+    asker = kept.open_kept(str(tmp_path / "library"), space, lambda: pytest.fail("the model was loaded"))
     rows = (asker or registry.load(model)).encode(QUESTIONS, Modality.TEXT)
     assert asker is not None or case.startswith("onnx")
     assert (rows * own).sum(axis=1).min() >= 0.9999
