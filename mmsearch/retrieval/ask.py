@@ -16,8 +16,9 @@ from mmsearch.store import selection
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.filters import And, Compare, Condition, Near
 from mmsearch.store.reader import HOLDS, Reader, Space
+from mmsearch.store.selection import Selection
 from mmsearch.store.words import all_of, any_of, split_quoted, telling
-from mmsearch.types import Asked, FloatArray, Hit, IdArray, Query
+from mmsearch.types import Asked, FloatArray, Hit, Query
 
 WORDS = "words"
 """The name of the ranking by the letter, beside the fingerprints of spaces."""
@@ -109,17 +110,17 @@ def condition_of(query: Query) -> Condition | None:
 
 def ranked_hits(reader: Reader, query: Query, asked: Sequence[Asking]) -> list[Hit]:
     """The hits of a question, best first, at most ``query.k``. Call it inside a snapshot of the reader."""
-    within = _within(reader, query)
+    chosen = _chosen(reader, query)
     thinned = query.unique or query.min_confidence > 0 or query.mode == "hybrid" or len(asked) > 1
     depth = max(DEPTH, 4 * query.k) if thinned else query.k
     while True:
-        hits, exhausted = _hits(reader, query, asked, within, depth)
+        hits, exhausted = _hits(reader, query, asked, chosen, depth)
         if len(hits) >= query.k or exhausted or not query.unique:
             return hits[: query.k]
         depth *= 4
 
 
-def _within(reader: Reader, query: Query) -> IdArray | None:
+def _chosen(reader: Reader, query: Query) -> Selection | None:
     condition = condition_of(query)
     # By meaning alone a quotation mark is a character of the sentence, as in a caption that quotes a sign.
     quoted = [] if query.mode == "dense" else words_of(query)[1]
@@ -127,18 +128,18 @@ def _within(reader: Reader, query: Query) -> IdArray | None:
     modalities = None if query.modalities is None else sorted(query.modalities)
     if query.within is None and modalities is None and condition is None and not phrases:
         return None
-    return selection.segments_within(reader, query.within, modalities, condition, phrases)
+    return selection.select(reader, query.within, modalities, condition, phrases)
 
 
 def _hits(
-    reader: Reader, query: Query, asked: Sequence[Asking], within: IdArray | None, depth: int
+    reader: Reader, query: Query, asked: Sequence[Asking], chosen: Selection | None, depth: int
 ) -> tuple[list[Hit], bool]:
     rankings: dict[str, list[Ranked]] = {}
     for one in asked:
-        rankings[one.space.fingerprint] = Searcher(reader, one.space, one.opened).search(one.vector, depth, within)
+        rankings[one.space.fingerprint] = Searcher(reader, one.space, one.opened).search_in(one.vector, depth, chosen)
     exhausted = all(len(ranking) < depth for ranking in rankings.values())
     certain: set[int] = set()
-    if query.mode != "dense" and (letters := _by_letter(reader, query, within, depth)) is not None:
+    if query.mode != "dense" and (letters := _by_letter(reader, query, chosen, depth)) is not None:
         rankings[WORDS], certain = letters
         exhausted &= len(rankings[WORDS]) < depth
     weigh = _Weigh(reader, asked)
@@ -157,16 +158,14 @@ def _hits(
 
 
 def _by_letter(
-    reader: Reader, query: Query, within: IdArray | None, depth: int
+    reader: Reader, query: Query, chosen: Selection | None, depth: int
 ) -> tuple[list[Ranked], set[int]] | None:
     """The ranking of items by their words, and the items that have every telling word; None without such words."""
     terms = telling(words_of(query)[0])
     if not terms:
         return None
-    allowed = None if within is None else set(within.tolist())
-    found = selection.by_words(reader, any_of(terms), depth if allowed is None else None)
-    best = dict(pair for pair in found if allowed is None or pair[0] in allowed)
-    live = reader.live(list(best))
+    best = dict(selection.by_words(reader, any_of(terms), depth if chosen is None else None))
+    live = (reader if chosen is None else chosen).live(list(best))
     ranking: dict[int, Ranked] = {}
     for segment_id, score in best.items():
         if segment_id in live:

@@ -171,7 +171,7 @@ class _Session:
             for target in sorted(kinds - {source}, key=list(Modality).index):
                 by_label: dict[str | None, list[int]] = {}
                 for number, document in enumerate(documents):
-                    if document.modality is target:
+                    if document.modality is target and document.label is not None:
                         by_label.setdefault(document.label, []).append(number)
                 asking = [n for n, d in enumerate(documents) if d.modality is source and d.label in by_label]
                 pairs = [(n, other, 1.0) for n in asking for other in by_label[documents[n].label]]
@@ -238,7 +238,7 @@ class _Session:
         answers: list[Answers] = [([], [])] * len(vectors)
         rows = np.flatnonzero(vectors.any(axis=1))
         with closing(_Remembering(self.engine.folder)) as reader, reader.snapshot():
-            within = selection.segments_within(reader, modalities=[target]) if len(self.held) > 1 else None
+            within = selection.select(reader, modalities=[target]).ids() if len(self.held) > 1 else None
             searcher = Searcher(reader, self.engine.space, self.engine.opened)
             for start in range(0, len(rows), QUESTIONS):
                 some = rows[start : start + QUESTIONS]

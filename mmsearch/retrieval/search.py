@@ -16,7 +16,11 @@ import numpy as np
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.exact import ExactIndex
 from mmsearch.store.reader import Found, Reader, Space
+from mmsearch.store.selection import Selection
 from mmsearch.types import Embeddings, FloatArray, IdArray, VectorIndex
+
+MANY_PASS = 1 / 8
+"""From this share on, testing the best hits costs less than asking SQLite for everything that passes."""
 
 Candidates = tuple[IdArray, FloatArray]
 """Segment ids with their scores, best first, ties by smaller id."""
@@ -43,6 +47,18 @@ class Searcher:
         An item ranks by its best segment. Call it inside a snapshot of the reader.
         """
         return self.search_all(vector[None], k, within)[0]
+
+    def search_in(self, vector: FloatArray, k: int, chosen: Selection | None) -> list[Ranked]:
+        """What ``search`` answers among the segments of a selection, which is tested hit by hit if most pass."""
+        if chosen is None:
+            return self.search(vector, k)
+        if chosen.share >= MANY_PASS:
+            count = int(1.5 * spare(k) / chosen.share)
+            fresh, (shortlist,) = self._fresh(vector[None], None)[0], self._indexed(vector[None], count, None)
+            hits = self._collapse(_merge([fresh, shortlist]), k, chosen)
+            if self._suffices(shortlist, count, hits, k):
+                return hits
+        return self.search(vector, k, chosen.ids())
 
     def search_all(self, vectors: FloatArray, k: int, within: IdArray | None = None) -> list[list[Ranked]]:
         """What ``search`` answers to each of some unit vectors float32 ``(q, dim)``, the index asked but once."""
@@ -87,14 +103,14 @@ class Searcher:
                 mine.append(scored.row(i))
         return [_merge(mine) for mine in found]
 
-    def _collapse(self, candidates: Candidates, k: int) -> list[Ranked]:
-        """The first ``k`` live items, each by its best segment."""
+    def _collapse(self, candidates: Candidates, k: int, chosen: Selection | None = None) -> list[Ranked]:
+        """The first ``k`` live items of a selection, each by its best segment."""
         ids, scores = candidates
         hits: dict[int, Ranked] = {}
-        step = k + 8  # a few may be dead
+        step = k + 8 if chosen is None else spare(k) * 2  # a few may be dead, and some not chosen
         for start in range(0, len(ids), step):
             chunk = ids[start : start + step].tolist()
-            live = self.reader.live(chunk)
+            live = (self.reader if chosen is None else chosen).live(chunk)
             for segment_id, score in zip(chunk, scores[start : start + step].tolist(), strict=True):
                 found = live.get(segment_id)
                 if found is not None and found.item_id not in hits:

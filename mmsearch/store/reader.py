@@ -196,6 +196,10 @@ class Reader:
 
     def live(self, segment_ids: Sequence[int]) -> dict[int, Found]:
         """The segments among these whose files are still known and present, with their absolute paths."""
+        return self.live_if(segment_ids, "1", ())
+
+    def live_if(self, segment_ids: Sequence[int], where: str, values: Sequence[object]) -> dict[int, Found]:
+        """Those of them that meet an SQL condition on ``item i`` and ``segment s`` too."""
         found: dict[int, Found] = {}
         for start in range(0, len(segment_ids), 1000):
             chunk = [int(i) for i in segment_ids[start : start + 1000]]
@@ -203,8 +207,8 @@ class Reader:
                 "SELECT s.id, i.id, r.path, i.path, coalesce(s.modality, i.modality), s.start, s.end, s.unit, "
                 "s.text, s.page, i.taken, i.added FROM segment s "
                 "JOIN item i ON i.id = s.item_id JOIN root r ON r.id = i.root_id "
-                f"WHERE i.gone IS NULL AND s.id IN ({marks(chunk)})",
-                chunk,
+                f"WHERE i.gone IS NULL AND s.id IN ({marks(chunk)}) AND {where}",
+                (*chunk, *values),
             ):
                 segment_id, item_id, root, path, modality, start_at, end_at, unit, *more = row
                 span = None if unit is None else Span(start_at, end_at, unit)

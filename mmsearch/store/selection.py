@@ -3,26 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from mmsearch.store.filters import FUNCTIONS, Condition, to_sql
-from mmsearch.store.reader import Reader, Space, below_path, decode_vectors, is_below, marks
+from mmsearch.store.reader import Found, Reader, Space, below_path, decode_vectors, is_below, marks
 from mmsearch.types import FloatArray, IdArray
 
+SAMPLED = 100
+GOLDEN = 0.6180339887498949
+"""Its multiples, without their whole parts, lie evenly in 0 to 1 and follow no period (Weyl's sequence)."""
 
-def segments_within(
+
+class Selection:
+    """The live segments that pass a filter, as an SQL condition on ``item i`` and ``segment s``."""
+
+    def __init__(self, reader: Reader, where: str, values: list[object]) -> None:
+        self._reader, self._where, self._values = reader, where, values
+
+    def ids(self) -> IdArray:
+        """All of them, int64 ``(n,)``, ascending; not to be changed."""
+        where = f"i.gone IS NULL AND {self._where}"
+        return self._reader.ids(
+            f"SELECT s.id FROM item i JOIN segment s ON s.item_id = i.id WHERE {where}", self._values
+        )
+
+    def live(self, segment_ids: Sequence[int]) -> dict[int, Found]:
+        """Those among some segments, as ``Reader.live`` gives them."""
+        return self._reader.live_if(segment_ids, self._where, self._values)
+
+    @cached_property
+    def share(self) -> float:
+        """About how many of all segments pass, 0 to 1: of ``SAMPLED`` ids, spread so that no period hides."""
+        ((least, most),) = self._reader.query("SELECT (SELECT min(id) FROM segment), (SELECT max(id) FROM segment)")
+        if least is None:
+            return 0.0
+        some = (least + (np.arange(SAMPLED) * GOLDEN % 1 * (most - least + 1)).astype(np.int64)).tolist()
+        ((passing, of),) = self._reader.query(
+            f"SELECT count(CASE WHEN {self._where} THEN 1 END), count(*) "
+            "FROM segment s JOIN item i ON i.id = s.item_id "
+            f"WHERE i.gone IS NULL AND s.id IN ({marks(some)})",
+            [*self._values, *some],
+        )
+        return float(passing / max(1, of))
+
+
+def select(
     reader: Reader,
     path: bytes | None = None,
     modalities: Sequence[str] | None = None,
     condition: Condition | None = None,
     phrases: Sequence[str] = (),
-) -> IdArray:
-    """Ids int64 ``(n,)``, ascending, of the live segments that pass all of the given filters; not to be changed.
+) -> Selection:
+    """The live segments that pass all of the given filters.
 
     ``path``: at or below it. ``phrases``: FTS5 expressions; the item's or the segment's words meet each of them.
     """
-    where, values = ["i.gone IS NULL"], list[object]()
+    where, values = ["1"], list[object]()
     if path is not None:
         where.append(f"({below_path(reader, path, values)})")
     if modalities is not None:
@@ -38,7 +76,7 @@ def segments_within(
             "OR s.id IN (SELECT rowid FROM segment_text WHERE segment_text MATCH ?))"
         )
         values += [phrase, phrase]
-    return reader.ids(f"SELECT s.id FROM item i JOIN segment s ON s.item_id = i.id WHERE {' AND '.join(where)}", values)
+    return Selection(reader, " AND ".join(where), values)
 
 
 def by_words(reader: Reader, expression: str, count: int | None = None) -> list[tuple[int, float]]:
@@ -76,9 +114,14 @@ ORDER BY t.score DESC, t.rowid LIMIT ?
 
 def sample(reader: Reader, space: Space, count: int) -> FloatArray:
     """Up to ``count`` vectors of a space, float32 ``(n, dim)``, evenly spread over its rows, always the same ones."""
-    ((least, most),) = reader.query("SELECT min(seq), max(seq) FROM embedding WHERE space_id = ?", (space.id,))
-    if most is None:
+    # Not min and max: asked for together they would be looked for in all rows.
+    ends = [
+        reader.query(f"SELECT seq FROM embedding WHERE space_id = ? ORDER BY seq {order} LIMIT 1", (space.id,))
+        for order in ("ASC", "DESC")
+    ]
+    if not ends[0]:
         return np.empty((0, space.dim), np.float32)
+    ((least,),), ((most,),) = ends
     # Deleted rows leave gaps: of twice as many numbers, about half may name none.
     seqs = np.unique(np.linspace(least, most, 2 * count).round().astype(np.int64)).tolist()
     rows = reader.query(

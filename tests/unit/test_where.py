@@ -17,7 +17,7 @@ from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.dates import period
 from mmsearch.retrieval.where import parse
-from mmsearch.store import roots
+from mmsearch.store import artifacts, roots
 from mmsearch.store.catalog import Catalog, Record
 from mmsearch.store.filters import And, Compare, Known, Not, Or, distance_km
 from mmsearch.types import Detail, FileStat, MediaFacts, Modality, State
@@ -310,3 +310,44 @@ def test_a_filter_that_was_asked_before_knows_what_came_since(tmp_path):
 def test_a_very_long_word_is_no_error(stocked):
     library, _ = stocked
     assert not library.search("red", where=f"camera ~ '{'x' * 60_000}'").hits
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """600 items, 500 of them in an index; width grows with the score for "red blue", two segments an item."""
+    folder, rng = str(tmp_path_factory.mktemp("behind") / "library"), np.random.default_rng(5)
+    encoder = FakeEncoder()
+    question = encoder.encode(["red blue"], Modality.TEXT)[0]
+    vectors = rng.standard_normal((600, 2, encoder.spec.dim)).astype(np.float32)
+    vectors = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float16).astype(np.float32)
+    scores = (vectors @ question).max(axis=1)
+    widths = np.argsort(np.argsort(scores)) + 1
+    records = [
+        Record(
+            file=FileStat(b"%d.jpg" % i, 1, i, i),
+            state=State.OK,
+            modality=Modality.IMAGE,
+            spans=(None, None),
+            facts=MediaFacts(width=int(widths[i])),
+            vectors=vectors[i],
+        )
+        for i in range(600)
+    ]
+    with Catalog(folder) as catalog:
+        root_id, space = roots.claim(catalog, b"/files").root_id, catalog.space(encoder.spec)
+        catalog.write_batch(root_id, space.id, records[:500])
+        artifacts.refresh(catalog, space, "exact")
+        catalog.write_batch(root_id, space.id, records[500:])
+    with Library(folder) as library:
+        assert library.search("red").index == "exact"
+        yield library, scores, widths
+
+
+@pytest.mark.parametrize("bounds", [(0, 600), (100, 600), (500, 600), (0, 590), (0, 400), (0, 150), (0, 3), (300, 300)])
+@pytest.mark.parametrize("k", [1, 10, 120, 700])
+def test_no_share_of_files_that_pass_loses_a_hit(behind, bounds, k):
+    library, scores, widths = behind
+    least, most = bounds
+    passing = [i for i in np.argsort(-scores) if least < widths[i] <= most]
+    answer = library.search("red blue", k=k, where=f"width > {least} and width <= {most}")
+    assert [int(os.path.basename(hit.path)[:-4]) for hit in answer] == passing[:k]
