@@ -1,4 +1,7 @@
-"""Run all benchmarks, each in a process of its own: `python -m bench [--quick]`. JSON lines on stdout."""
+"""Run all benchmarks, each in a process of its own: `python -m bench [--quick]`. JSON lines on stdout.
+
+`bench.rclip` is not among them: it installs another program and takes half an hour.
+"""
 
 import subprocess
 import sys

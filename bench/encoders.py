@@ -47,23 +47,24 @@ def seconds(call, *arguments) -> float:
 def cpu(encoder, case: str, pictures: list[np.ndarray], pairs: int) -> None:
     own = lambda batch: encoder.encode(batch, Modality.IMAGE)  # noqa: E731
     expected = own(pictures)
-    for name, make in probe.WAYS.items():
-        try:
-            tower = make(encoder)
-        except ImportError as error:
-            row("encoders", f"{case}, {name}", skipped=str(error))
-            continue
-        cosine = float((tower(pictures) * expected).sum(axis=1).min())
-        times = [(seconds(tower, pictures), seconds(own, pictures)) for _ in range(pairs)]
-        ours, theirs = ([len(pictures) / turn[i] for turn in times] for i in (0, 1))
-        row(
-            "encoders",
-            f"{case}, {name}",
-            pictures_s=spread(ours, 1),
-            torch_float32_s=spread(theirs, 1),
-            ratio=ratios(ours, theirs),
-            cosine=round(cosine, 6),
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, make in probe.ways(encoder, folder):
+            try:
+                tower = make()
+            except ImportError as error:
+                row("encoders", f"{case}, {name}", skipped=str(error))
+                continue
+            cosine = float((tower(pictures) * expected).sum(axis=1).min())
+            times = [(seconds(tower, pictures), seconds(own, pictures)) for _ in range(pairs)]
+            ours, theirs = ([len(pictures) / turn[i] for turn in times] for i in (0, 1))
+            row(
+                "encoders",
+                f"{case}, {name}",
+                pictures_s=spread(ours, 1),
+                torch_float32_s=spread(theirs, 1),
+                ratio=ratios(ours, theirs),
+                cosine=round(cosine, 6),
+            )
 
 
 def text(encoder, case: str, pairs: int) -> None:

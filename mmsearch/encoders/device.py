@@ -28,3 +28,15 @@ def _cuda_devices() -> int:
     except ImportError:
         return 0
     return int(torch.cuda.device_count()) if torch.cuda.is_available() else 0
+
+
+def may_have_cuda() -> bool:
+    """False: there is no CUDA driver here, so no device. Costs no torch."""
+    import ctypes
+    import sys
+
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

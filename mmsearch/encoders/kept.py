@@ -3,7 +3,8 @@
     <library>/text/<space>/config.json    the encoder's spec, and the size of every file
                           /textual/...    see `textual`
 
-Derived data: it can be deleted, and is written again by the next `index` that loads the model.
+Derived data: it can be deleted, and is written again by the next `index` that encodes anything. A model whose pictures
+need no torch (see `probe`) has a copy in the cache of this machine, so that a new library needs none for its words.
 """
 
 from __future__ import annotations
@@ -53,24 +54,47 @@ def open_kept(library: str, space: str, load: Callable[[], Encoder]) -> Encoder 
 
 
 def keep(library: str, encoder: Encoder) -> list[str]:
-    """Keep the text tower of a torch encoder that was loaded; returns what the user should know.
-
-    Nothing half-written is ever opened: a folder is written beside its place, synced and renamed.
-    """
-    model = encoder.loaded if isinstance(encoder, LazyEncoder) else encoder
-    folder = os.path.join(library, FOLDER, encoder.spec.space)
-    if not _is_torch(model) or open_kept(library, encoder.spec.space, lambda: encoder) is not None:
+    """Keep the text tower of a torch encoder that was used; returns what the user should know."""
+    space, cache = encoder.spec.space, known.cache_folder()
+    if isinstance(encoder, LazyEncoder) and not encoder.used:
         return []
-    newborn = f"{folder}.tmp-{os.getpid()}"
     try:
-        _write(cast(Encoder, model), newborn)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(newborn, folder)
+        if not _is_there(library, space) and not (_is_there(cache, space) and _copy(cache, library, space)):
+            model = encoder.model() if isinstance(encoder, LazyEncoder) else encoder
+            if not _is_torch(model):
+                return []
+            _born(library, space, lambda folder: _write(model, folder))
+        if known.has_towers(space) and not _is_there(cache, space):
+            _copy(library, cache, space)
     except Exception as error:  # derived data: whatever third-party code raises here, what was indexed is committed
         return [f"questions will load the whole model: its text tower can't be kept ({error})"]
+    return []
+
+
+def _is_there(place: str, space: str) -> bool:
+    return open_kept(place, space, _no_model) is not None
+
+
+def _no_model() -> Encoder:
+    raise AssertionError("a tower that is only looked at loads nothing")
+
+
+def _copy(source: str, target: str, space: str) -> bool:
+    """Whether the copy is a tower; a disk without room for it is a failure of the caller's."""
+    _born(target, space, lambda folder: _synced(str(shutil.copytree(os.path.join(source, FOLDER, space), folder))))
+    return _is_there(target, space)
+
+
+def _born(place: str, space: str, make: Callable[[str], None]) -> None:
+    """Nothing half-written is ever opened: a folder is written beside its place, synced and renamed."""
+    folder = os.path.join(place, FOLDER, space)
+    newborn = f"{folder}.tmp-{os.getpid()}"
+    try:
+        make(newborn)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(newborn, folder)
     finally:
         shutil.rmtree(newborn, ignore_errors=True)
-    return []
 
 
 def drop(library: str, spaces: Iterable[str]) -> list[str]:
@@ -101,8 +125,14 @@ def _write(model: Encoder, folder: str) -> None:
     sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in names}
     with open(os.path.join(folder, CONFIG), "w", encoding="utf-8") as file:
         json.dump({"spec": spec, "files": sizes}, file, indent=1)
-    for name in (*names, CONFIG, textual.FOLDER, ""):
-        descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
+    _synced(folder)
+
+
+def _synced(folder: str) -> None:
+    place = os.path.join(folder, textual.FOLDER)
+    files = [os.path.join(place, name) for name in os.listdir(place)]
+    for path in (*files, os.path.join(folder, CONFIG), place, folder):
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

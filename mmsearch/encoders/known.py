@@ -16,6 +16,7 @@ from typing import Any
 from mmsearch.types import EncoderSpec, ImageInput, Modality
 
 Stat = tuple[int, int, int, int]
+TOWERS = "towers"
 
 
 def cache_folder() -> str:
@@ -58,6 +59,11 @@ def sha256(path: str) -> str:
     if before is not None and before == _stat(path):
         write_note("specs", key, [digest, before])
     return digest
+
+
+def has_towers(space: str) -> bool:
+    """Whether a way of running this model's pictures is kept on this machine; see `probe`."""
+    return os.path.isdir(os.path.join(cache_folder(), TOWERS, space))
 
 
 def read_note(kind: str, key: Sequence[str]) -> Any | None:

@@ -53,6 +53,11 @@ class LazyEncoder:
         """The model, if it was needed so far."""
         return self._model
 
+    @property
+    def used(self) -> bool:
+        """Whether a vector was wanted so far, of a tower or of the model."""
+        return self._model is not None or bool(self._towers)
+
     def encode(self, batch: Sequence[Media], modality: Modality) -> FloatArray:
         """Unit rows float32 ``(len(batch), dim)``; raises ``EncoderError`` for a modality it lacks."""
         if modality not in self.spec.modalities:
