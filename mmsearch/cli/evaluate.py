@@ -66,8 +66,8 @@ def command(
         elif arguments[:1] == ["diff"]:
             _diff(settings, arguments[1:], qrels, seed)
         else:
-            if len(arguments) != (0 if mine else 1):
-                raise UsageError("one DATASET is needed, or --mine: `mmsearch evaluate --list` shows what there is")
+            if len(arguments) != (0 if mine else 1) or (mine and (images or captions or split)):
+                raise UsageError("one DATASET is needed, or --mine alone: `mmsearch evaluate --list` shows the sets")
             bounds = [_bound(text) for text in fail_under]
             with tempfile.TemporaryDirectory(prefix="mmsearch-") as scratch:
                 request = None if mine else _request(arguments[0], images, captions, split, scratch)

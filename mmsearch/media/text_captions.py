@@ -81,25 +81,44 @@ def beside(path: bytes) -> str | None:
     """What stands beside a media file about it; None: nothing."""
     if not path.endswith(_MEDIA):
         return None
-    stem = os.path.splitext(path)[0]
     folder, name = os.path.split(path)
-    above, below = os.path.split(folder)
     found: list[str] = []
-    for base in dict.fromkeys((path, stem)):
+    for base in _bases(path):
         found += _text(base + b".txt").splitlines()
         found += _said(_json(base + b".json"), name)
         found += xmp(_text(base + b".xmp"))
     found += _said(_json(os.path.join(folder, (name + _TAKEOUT)[:_TAKEOUT_LENGTH] + b".json")), name)
+    return joined(found + _listed(path))
+
+
+def sentences(path: bytes) -> list[str]:
+    """Of what stands beside a media file, what is a caption by itself: lines of text, and of tables."""
+    return _lines([line for base in _bases(path) for line in _text(base + b".txt").splitlines()] + _listed(path))
+
+
+def _bases(path: bytes) -> list[bytes]:
+    return list(dict.fromkeys((path, os.path.splitext(path)[0])))
+
+
+def _listed(path: bytes) -> list[str]:
+    """What the tables of its folder, and of the one above, say of a file."""
+    folder, name = os.path.split(path)
+    above, below = os.path.split(folder)
+    found: list[str] = []
     for table in TABLES:
         found += _rows(os.path.join(folder, table)).get(name, ())
         found += _rows(os.path.join(above, table)).get(os.path.join(below, name), ())
-    return joined(found)
+    return found
 
 
 def joined(parts: list[str]) -> str | None:
     """Some captions as one, a line each, without repetitions and what no tokenizer takes; None if they say nothing."""
-    lines = [" ".join(clean(part[:LONGEST]).split()) for part in parts]
+    lines = _lines(parts)
     return "\n".join(dict.fromkeys(filter(None, lines)))[:LONGEST] or None
+
+
+def _lines(parts: list[str]) -> list[str]:
+    return [" ".join(clean(part[:LONGEST]).split()) for part in parts]
 
 
 def xmp(text: str) -> list[str]:

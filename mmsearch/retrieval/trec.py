@@ -103,7 +103,10 @@ def _rows(path: str, fields: int, document: int, value: int) -> list[tuple[str, 
                 parts = line.split()
                 if len(parts) != fields:
                     raise UsageError(f"{path}:{number}: {len(parts)} fields, not {fields}")
-                rows.append((unquote(parts[0]), unquote(parts[document]), float(parts[value])))
+                try:
+                    rows.append((unquote(parts[0]), unquote(parts[document]), float(parts[value])))
+                except ValueError:
+                    raise UsageError(f"{path}:{number}: {parts[value]!r} is no number") from None
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
     except ValueError as error:

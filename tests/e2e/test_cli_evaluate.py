@@ -64,6 +64,7 @@ def test_evaluate_in_a_library_to_throw_away(mmsearch, captions, tmp_path):
         (["--split", "test"], 2, "has no splits"),
         (["--images", "/no/such"], 2, "/no/such"),
         (["more"], 2, "one DATASET"),
+        (["--mine"], 2, "--mine"),
     ],
 )
 def test_gate_and_usage(mmsearch, captions, options, code, says):
@@ -84,8 +85,9 @@ def test_evaluate_a_named_library_and_my_own_captions(mmsearch, captions, tmp_pa
     result = mmsearch("evaluate", captions, "--model", "fake", "--library", named, "--json")
     assert result.returncode == 0 and json.loads(result.stdout)["facts"]["documents"] == 4
     nothing = mmsearch("evaluate", "--mine", "--library", named)
-    assert nothing.returncode == 2 and "no captions beside your files" in nothing.stderr
+    assert nothing.returncode == 2 and "no captions of your files" in nothing.stderr
     (tmp_path / "images" / "red.txt").write_text("red\n")
+    assert mmsearch("index", tmp_path / "images", "--library", named).returncode == 0
     mine = json.loads(mmsearch("evaluate", "--mine", "--library", named, "--json").stdout)
     assert mine["image_retrieval_recall@1"] == 1.0 and mine["facts"]["searched"] == 3
 

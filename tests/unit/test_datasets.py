@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import tomllib
 from pathlib import Path
@@ -312,18 +313,76 @@ def test_everything_wrong_with_a_set_is_named(read, put):
         ("blank.csv", b"path,caption\n", "no files in it"),
         ("dataset_x.json", b"{", "dataset_x.json:1: not JSON"),
         ("dataset_x.json", b'{"images": [\xff]}', "not UTF-8 at byte 12"),
-        ("captions_x.json", b"{}", "no lists"),
-        ("dataset_x.json", b'{"images": []}', "--split is needed: there are none"),
+        ("captions_x.json", b"{}", "no list `images` in it"),
+        ("captions_x.json", b'{"images": [1], "annotations": []}', "captions_x.json:1: images holds something"),
+        ("dataset_x.json", b'{"images": []}', "nothing in it to choose a split of"),
+        ("dataset_x.json", b"{" + b'"a":[' * 99_999, "not JSON"),
         ("notes.pdf", b"%PDF", "no known set"),
+        ("set.csv", b"", "set.csv: empty"),
+        ("set.csv", b"picture,words\n1.jpg,a dog\n", "line 1 names no column like `path` or `image`: 'picture,words'"),
+        ("set.csv", b'path,caption\n1.jpg,a dog\n1.jpg,"a dog\n1.jpg,a cat\n', "set.csv:3: a quotation mark"),
+        ("set.csv", b"path,caption\n2.jpg,a dog\n", "none of its 1 files is there .*set.csv:2: 2.jpg"),
+        ("set.jsonl", b'{"image":"\\ud800","en":["a"]}', r"set.jsonl:1: \?: no such file"),
+        ("set.jsonl", b'{"image":"1.jpg","en":{"a":"b"}}', "set.jsonl:1: 1.jpg: an empty caption, or none"),
+        ("set.tar", b"no tar", "damaged after its start: file could not be opened successfully\\)"),
+        ("meta/esc50.csv", b"name\n1.jpg\n", "esc50.csv:1: no column 'filename' or 'fold' or 'category' among name"),
     ],
 )
 def test_empty_and_unknown_sets(read, put, name, content, says):
+    put("1.jpg")
     put(name, content)
     with pytest.raises(UsageError, match=says):
         read(name)
 
 
-def test_missing_places(read, put):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("set.csv", "path,caption\n1.jpg,a dog\n".encode("utf-16")),  # "Unicode text" of a spreadsheet
+        ("set.csv", b"Path;Caption\r1.jpg;a dog\r"),
+        ("set.tsv", b"image\tcaption\n1.jpg\ta dog\n"),
+        ("set.json", b'[\n{"file_name": "1.jpg", "text": "a dog"}]'),
+        ("dataset_x.json", b'{"images": [7, {"filename": "1.jpg", "split": "test", "sentences": ["a dog"]}]}'),
+    ],
+)
+def test_plain_sets_as_programs_save_them(read, put, name, content):
+    put("1.jpg"), put(name, content)
+    assert asked(read(name)) == {"1.jpg": ["a dog"]}
+
+
+def test_csv_and_labels_that_are_wrong_in_places(read, put):
+    put("1.jpg"), put("2.jpg")
+    put("set.csv", 'path,caption\n1.jpg,a dog, running\n2.jpg,"a" cat\n2.jpg,a cat\n')
+    dataset = read("set.csv")
+    assert asked(dataset) == {"1.jpg": ["a dog"], "2.jpg": ["a cat"]}
+    assert [(line, what.partition(":")[0]) for _, line, what in problems(dataset)] == [
+        (2, "3 fields, not 2"), (3, "not CSV"),
+    ]  # fmt: skip
+    put("labels.csv", "path,label\n1.jpg,\n2.jpg,dog\n")
+    assert problems(read("labels.csv")) == [("labels.csv", 2, "1.jpg: no label, only a distractor")]
+
+
+def test_what_is_asked_for_must_be_there(read, put):
+    put("1.jpg"), put("1.jpg")
+    put("dataset_x.json", '{"images": [{"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a dog"}]}]}')
+    with pytest.raises(UsageError, match="no choice of captions in karpathy"):
+        read("dataset_x.json", captions="zh")
+    (
+        put("s/corpus.jsonl", '{"_id":"d1","text":"a"}'),
+        put("s/queries.jsonl", '{"_id":"q1","text":"a"}'),
+        put("s/qrels/x"),
+    )
+    with pytest.raises(UsageError, match=r"no judgements like test\.tsv"):
+        read("s")
+
+
+def test_missing_places(read, put, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        read("pipe.csv")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UsageError, match="--mine"):
+        read("photos")
     with pytest.raises(UsageError, match="nothing is downloaded"):
         read("none.jsonl")
     put("set.jsonl", '{"image":"1.jpg","en":"a"}\n')

@@ -231,7 +231,7 @@ def test_run_and_qrels_read_back_give_the_same_figures(evaluated, photos, tmp_pa
     ("qrels", "run", "says"),
     [
         ("q 0 d 1\n", "q Q0 d 1\n", "run:1: 4 fields, not 6"),
-        ("q 0 d 1\n", "q Q0 d 1 x t\n", "run: not a TREC file"),
+        ("q 0 d 1\n", "q Q0 d 1 x t\n", "run:1: 'x' is no number"),
         ("q 0 d 1\n", "q Q0 d 1 0.5 t\nq Q0 d 2 0.4 t\n", "run:2: q found d twice"),
         ("q 0 d 0\n", "q Q0 d 1 0.5 t\n", "no right answers"),
         ("q 0 d 1\n", "other Q0 d 1 0.5 t\n", "answers no question"),
@@ -244,19 +244,30 @@ def test_trec_files_that_are_wrong(tmp_path, qrels, run, says):
         trec.load(str(tmp_path / "qrels"), [str(tmp_path / "run")])
 
 
-def test_captions_beside_my_own_files(photos, tmp_path):
+def test_captions_of_my_own_files(photos, tmp_path):
+    """Lines of text and rows of tables ask alone, a title and keywords together; photos without are wrong answers."""
+    for name, colour in (("plain", (9, 9, 9)), ("deep", (250, 0, 250))):
+        Image.new("RGB", (40, 30), colour).save(photos / f"{name}.png")
     (photos / "red.txt").write_text("red\nvery red\n")
     (photos / "green.png.txt").write_text("green")
+    (photos / "green.png.json").write_text('{"title": "Meadow", "keywords": ["grass", "green"]}')
+    (photos / "captions.csv").write_text("file,caption\nblue.png,the sea\nblue.png,all blue\n")
+    exif = Image.Exif()
+    exif[0x010E] = "a magenta wall"
+    Image.new("RGB", (40, 30), (250, 0, 250)).save(photos / "deep.jpg", exif=exif)
     library = Library(str(tmp_path / "library"))
-    library.index([photos], model="fake", options=Options(exclude=["*.txt"]))
+    library.index([photos], model="fake")
     dataset = mine.read(library.reader)
-    found = {text.text: dataset.documents[d].id for text, (_, d, _) in zip(dataset.texts, dataset.pairs, strict=True)}
-    red, green = str(photos / "red.png"), str(photos / "green.png")
-    assert found == {"red": red, "very red": red, "green": green}
-    assert library.evaluate(dataset).figures()["image_retrieval_recall@1"] == 1.0
-    for sidecar in photos.glob("*.txt"):
-        sidecar.unlink()
-    with pytest.raises(UsageError, match="no captions beside your files"):
+    found = [(text.text, dataset.documents[d].id) for text, (_, d, _) in zip(dataset.texts, dataset.pairs, strict=True)]
+    wanted = [("the sea", "blue.png"), ("all blue", "blue.png"), ("a magenta wall", "deep.jpg"), ("green", "green.png")]
+    wanted += [("Meadow grass", "green.png"), ("red", "red.png"), ("very red", "red.png")]
+    assert found == [(text, str(photos / name)) for text, name in wanted] and not dataset.problems
+    result = library.evaluate(dataset)
+    assert len(result.directions[0].documents) == 6 and result.figures()["image_retrieval_recall@5"] > 0.5
+    for caption in (*photos.glob("*.txt"), *photos.glob("*.json"), photos / "captions.csv", photos / "deep.jpg"):
+        caption.unlink()
+    library.index([photos])
+    with pytest.raises(UsageError, match="no captions of your files"):
         mine.read(library.reader)
 
 

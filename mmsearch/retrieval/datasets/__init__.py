@@ -12,6 +12,7 @@ from typing import cast
 
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.datasets.base import Dataset, Draft, Format, Known, Request
+from mmsearch.retrieval.datasets.files import first_line
 
 GROUP = "mmsearch.datasets"
 BUILTIN = {
@@ -55,17 +56,36 @@ def read(request: Request) -> Dataset:
         raise UsageError(
             f"{path}: no such file or folder: nothing is downloaded, `mmsearch evaluate --list` says what is"
         )
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise UsageError(f"{path} is neither a file nor a folder")
     if request.images is not None and not os.path.isdir(request.images):
         raise UsageError(f"--images {request.images}: no such folder")
     chosen = chosen or next((one for one in known if one.recognises(path)), None)
     if chosen is None:
-        raise UsageError(f"{path}: no known set: `mmsearch evaluate --list` shows the layouts")
+        raise UsageError(f"{path}: {_unknown(path)}: `mmsearch evaluate --list` shows the layouts")
     request = Request(
         path=path, images=request.images, split=request.split, captions=request.captions, scratch=request.scratch
     )
     draft = Draft(request)
     chosen.read(request, draft)
+    if request.captions and not draft.captions:
+        raise UsageError(f"{path}: there is no choice of captions in {chosen.name}: leave --captions out")
     return draft.finish(os.path.basename(os.path.abspath(path)), chosen.name)
+
+
+def _unknown(path: str) -> str:
+    """Why a path is no set, as far as can be told."""
+    if os.path.isdir(path):
+        return "no known set in this folder (captions beside your own files: --mine)"
+    try:
+        with open(path, "rb") as file:
+            if not file.read(1):
+                return "empty"
+    except OSError as error:
+        return (error.strerror or "cannot be read").lower()
+    if path.lower().endswith((".csv", ".tsv")):
+        return f"no known set, as line 1 names no column like `path` or `image`: {first_line(path)[:80]!r}"
+    return "no known set"
 
 
 def _load(target: str) -> Format:

@@ -71,7 +71,7 @@ class Dataset:
     texts: list[Text]
     pairs: list[tuple[int, int, float]]
     labelled: bool
-    """A set of classes: every document has one label, every text stands for a class."""
+    """A set of classes: every document has one label or none, every text stands for a class."""
     revision: str
     """sha256 over the annotation files that were read, 16 digits."""
     problems: list[Problem] = field(default_factory=list)
@@ -106,7 +106,9 @@ class Draft:
     """A set while it is being read."""
 
     def __init__(self, request: Request) -> None:
-        self.split, self.captions, self.labelled = request.split or "all", request.captions or "", False
+        self.split, self.labelled = request.split or "all", False
+        self.captions = ""
+        """Which were chosen, set by formats that have several; the others refuse a choice."""
         self.problems: list[Problem] = []
         self._folders = [request.images] if request.images else _near(request.path)
         self._documents: list[Document] = []
@@ -116,6 +118,7 @@ class Draft:
         self._captions: dict[int, int] = {}
         self._places: list[tuple[str, int]] = []
         self._digest = hashlib.sha256()
+        self._lost = 0
 
     def problem(self, file: str, line: int, what: str) -> None:
         self.problems.append(Problem(file, line, what))
@@ -131,13 +134,16 @@ class Draft:
 
         ``path`` overrides where it is looked for: below ``--images``, or beside the set.
         """
+        name = _writable(name)
         if name in self._number:
             if not again:
                 self.problem(file, line, f"{name} was there before: duplicate id")
             return self._number[name]
         found = path or self._find(name)
         if found is None or not os.path.isfile(found):
-            self.problem(file, line, f"{name}: no such file in {' or '.join(self._folders)}")
+            self._lost += 1
+            more = " or where sets keep files: --images says where" if len(self._folders) > 1 else ""
+            self.problem(file, line, f"{name}: no such file in {self._folders[0]}{more}")
         place = os.fsencode(os.path.abspath(found or os.path.join(self._folders[0], name)))
         return self._add(Document(name, modality_of(name), path=place, label=label), file, line)
 
@@ -155,14 +161,14 @@ class Draft:
     def caption(self, document: int, text: object, file: str, line: int) -> None:
         """A text that belongs to one document; one that is empty is a problem."""
         if not isinstance(text, str) or not text.strip():
-            self.problem(file, line, f"{self._documents[document].id}: an empty caption")
+            self.problem(file, line, f"{self._documents[document].id}: an empty caption, or none that is text")
             return
         count = self._captions[document] = self._captions.get(document, -1) + 1
         self.pair(self.question(f"{self._documents[document].id}#{count}", text), document)
 
     def question(self, name: str, text: str) -> int:
         """The number of a new text."""
-        self._texts.append(Text(name, " ".join(text.split())))
+        self._texts.append(Text(name, " ".join(_writable(text).split())))
         return len(self._texts) - 1
 
     def pair(self, text: int, document: int, gain: float = 1.0) -> None:
@@ -177,11 +183,15 @@ class Draft:
             what = "files" if not self._documents else "captions"
             reason = f" ({self.problems[0]})" if self.problems else ""
             raise UsageError(f"{name}: no {what} in it as {kind}{reason}: `mmsearch evaluate --list` shows the layouts")
+        files = sum(document.path is not None for document in self._documents)
+        if files and files == self._lost:
+            raise UsageError(f"{name}: none of its {files} files is there ({self.problems[0]})")
         captioned = {document for _, document, _ in self._pairs}
         if not any(document.path is None for document in self._documents):
             for number, (file, line) in enumerate(self._places):
                 if number not in captioned:
-                    self.problem(file, line, f"{self._documents[number].id}: no caption, only a distractor")
+                    what = "label" if self.labelled else "caption"
+                    self.problem(file, line, f"{self._documents[number].id}: no {what}, only a distractor")
         return Dataset(
             name, kind, self.split, self.captions, self._documents, self._texts, self._pairs, self.labelled,
             self._digest.hexdigest()[:16], self.problems,
@@ -190,7 +200,8 @@ class Draft:
     def _ask_for_classes(self) -> None:
         classes: dict[tuple[str, Modality], int] = {}
         for number, document in enumerate(self._documents):
-            assert document.label is not None
+            if document.label is None:
+                continue
             prompt = PROMPTS.get(document.modality, "{}")
             key = document.label, document.modality
             if key not in classes:
@@ -218,9 +229,20 @@ def modality_of(name: str) -> Modality:
     return Modality(kind) if kind in ("audio", "video") else Modality.IMAGE
 
 
+def _writable(text: str) -> str:
+    """Without lone surrogates, which JSON can hold, and no file name or tokenizer; names that are not UTF-8 stay."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
 def choose_split(wanted: str | None, there: Iterable[str], default: str = "test") -> str:
     """The split to read: ``wanted``, else ``default``, else the only one. ``UsageError`` names those there are."""
     names = sorted(set(there))
+    if wanted is None and not names:
+        raise UsageError("there is nothing in it to choose a split of")
     if wanted is None and default in names:
         return default
     if wanted is None and len(names) == 1:

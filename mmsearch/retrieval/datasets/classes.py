@@ -51,7 +51,7 @@ def read_esc50(request: Request, draft: Draft) -> None:
     if os.path.isfile(root):
         root = os.path.dirname(os.path.dirname(os.path.abspath(root)))
     path = os.path.join(root, "meta", "esc50.csv")
-    rows = list(table(path, draft))
+    rows = list(table(path, draft, needs=("filename", "fold", "category")))
     if request.split:
         choose_split(request.split, [*(row.get("fold", "") for _, row in rows), "esc10"])
     for line, row in rows:

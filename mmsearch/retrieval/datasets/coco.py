@@ -9,22 +9,20 @@ import os
 
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.datasets.base import Draft, Format, Known, Request
-from mmsearch.retrieval.datasets.files import whole_json
+from mmsearch.retrieval.datasets.files import first_line, objects, whole_json
 
 
 def read(request: Request, draft: Draft) -> None:
     whole = whole_json(request.path, draft)
-    images, annotations = whole.get("images"), whole.get("annotations")
-    if not isinstance(images, list) or not isinstance(annotations, list):
-        raise UsageError(f"{request.path}: no lists `images` and `annotations` in it")
+    images, annotations = (objects(whole, key, request.path, draft) for key in ("images", "annotations"))
     if request.split and request.split not in os.path.basename(request.path):
         raise UsageError(f"{request.path} is one split, and not {request.split!r}: leave --split out")
     draft.split = os.path.basename(request.path).removeprefix("captions_").removesuffix(".json")
     documents = {}
-    for number, image in enumerate(images, 1):
-        documents[image.get("id")] = draft.document(str(image.get("file_name")), request.path, number)
-    for number, annotation in enumerate(annotations, 1):
-        owner = annotation.get("image_id")
+    for number, image in images:
+        documents[str(image.get("id"))] = draft.document(str(image.get("file_name")), request.path, number)
+    for number, annotation in annotations:
+        owner = str(annotation.get("image_id"))
         if owner not in documents:
             # The question stays: it asks for a photo that nothing can find.
             documents[owner] = draft.document(f"image_id {owner}", request.path, number)
@@ -33,7 +31,7 @@ def read(request: Request, draft: Draft) -> None:
 
 def _recognises(path: str) -> bool:
     name = os.path.basename(path)
-    return name.startswith("captions_") and name.endswith(".json")
+    return name.startswith("captions_") and name.endswith(".json") and first_line(path).startswith("{")
 
 
 FORMAT = Format(

@@ -35,9 +35,9 @@ def read(request: Request, draft: Draft) -> None:
         if names and name not in names:
             continue
         unseen.pop(name, None)
-        draft.captions = match["language"] or ""
-        if request.captions and request.captions not in (draft.captions, _LANGUAGES.get(draft.captions, "en")):
-            raise UsageError(f"{path} has captions in {draft.captions or 'en'}, not in {request.captions}")
+        draft.captions = match["language"] or "en"
+        if request.captions and request.captions not in (draft.captions, _LANGUAGES.get(draft.captions, "")):
+            raise UsageError(f"{path} has captions in {draft.captions}, not in {request.captions}")
         draft.caption(draft.document(name, path, number, again=True), match["text"], path, number)
     for name, (file, number) in unseen.items():
         draft.document(name, file, number)

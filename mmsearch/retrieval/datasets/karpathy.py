@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import os
 
-from mmsearch.errors import UsageError
 from mmsearch.retrieval.datasets.base import Draft, Format, Known, Request, choose_split
-from mmsearch.retrieval.datasets.files import whole_json
+from mmsearch.retrieval.datasets.files import first_line, objects, whole_json
 
 
 def read(request: Request, draft: Draft) -> None:
-    images = whole_json(request.path, draft).get("images")
-    if not isinstance(images, list):
-        raise UsageError(f"{request.path}: no list `images` in it")
-    draft.split = choose_split(request.split, (str(image.get("split")) for image in images))
-    for number, image in enumerate(images):
+    images = objects(whole_json(request.path, draft), "images", request.path, draft)
+    draft.split = choose_split(request.split, (str(image.get("split")) for _, image in images))
+    for number, image in images:
         if str(image.get("split")) != draft.split:
             continue
-        # JSON keeps no lines: the entry's number in `images`, from 1, stands for them.
         name = os.path.join(str(image.get("filepath", "")), str(image.get("filename")))
-        document = draft.document(name, request.path, number + 1)
-        for sentence in image.get("sentences", []):
-            draft.caption(document, sentence.get("raw"), request.path, number + 1)
+        document = draft.document(name, request.path, number)
+        for sentence in image.get("sentences") or []:
+            text = sentence.get("raw") if isinstance(sentence, dict) else sentence
+            draft.caption(document, text, request.path, number)
 
 
 def _recognises(path: str) -> bool:
     name = os.path.basename(path)
-    return name.startswith("dataset_") and name.endswith(".json")
+    return name.startswith("dataset_") and name.endswith(".json") and first_line(path).startswith("{")
 
 
 FORMAT = Format(

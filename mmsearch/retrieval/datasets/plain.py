@@ -1,4 +1,4 @@
-"""The plain formats: JSONL with one object a file, and CSV with one row a caption (or a file).
+"""The plain formats: JSONL (or a JSON list) with one object a file, and CSV with one row a caption (or a file).
 
     {"image": "1.jpg", "en": ["a dog", "a brown dog"], "zh": ["一只狗"], "split": "test"}
 
@@ -18,24 +18,36 @@ from typing import Any
 
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.datasets.base import Draft, Format, Request, choose_split
-from mmsearch.retrieval.datasets.files import first_line, json_lines, table
+from mmsearch.retrieval.datasets.files import first_line, json_lines, objects, table, whole_json
 
 FILE_KEYS = ("image", "audio", "video", "file", "file_name", "filename", "path", "filepath")
 CAPTION_KEYS = ("en", "captions", "caption", "text", "title", "sentences")
-_NOT_CAPTIONS = {*FILE_KEYS, "split", "label", "id", "licence", "license", "source"}
+_OURS = {*FILE_KEYS, "split", "label", "id", "licence", "license", "source"}
 
 Row = tuple[int, Mapping[str, Any]]
 
 
 def read(request: Request, draft: Draft) -> None:
-    jsonl = request.path.lower().endswith((".jsonl", ".ndjson"))
-    rows = json_lines(request.path, draft) if jsonl else table(request.path, draft, _delimiter(request.path))
-    read_rows(request, draft, _of_split(request, draft, list(rows)), once=jsonl)
+    path = request.path
+    rows: Iterable[Row]
+    if path.lower().endswith((".jsonl", ".ndjson")):
+        rows = json_lines(path, draft)
+    elif path.lower().endswith(".json"):
+        rows = objects(whole_json(path, draft), "", path, draft)
+    else:
+        rows = table(path, draft, _delimiter(path))
+    named: list[Row] = [(line, {_known(key): value for key, value in row.items()}) for line, row in rows]
+    once = "json" in os.path.splitext(path)[1].lower()
+    _fill(request, draft, list(_of_split(request, draft, named)), once=once)
 
 
-def read_rows(request: Request, draft: Draft, rows: Iterable[Row], *, once: bool) -> None:
+def _known(key: str) -> str:
+    """A key of ours, however it is written: ``Path`` is ``path``."""
+    return key.lower() if key.lower() in _OURS else key
+
+
+def _fill(request: Request, draft: Draft, rows: list[Row], *, once: bool) -> None:
     """Fill the draft from rows; ``once``: a file that occurs twice is a problem, not another caption."""
-    rows = list(rows)
     key = _caption_key(request, rows)
     draft.captions = key or ""
     draft.labelled = key is None
@@ -45,12 +57,12 @@ def read_rows(request: Request, draft: Draft, rows: Iterable[Row], *, once: bool
             draft.problem(request.path, line, f"names no file (looked for {', '.join(FILE_KEYS)})")
             continue
         if key is None:
-            label = str(row.get("label") or "?")
-            draft.document(name, request.path, line, label=label)
+            label = str(row.get("label") or "").strip()
+            draft.document(name, request.path, line, label=label or None)
             continue
         document = draft.document(name, request.path, line, again=not once)
         texts = row.get(key, [])
-        for text in [texts] if isinstance(texts, str) else texts:
+        for text in texts if isinstance(texts, list) else [texts]:
             draft.caption(document, text, request.path, line)
 
 
@@ -67,9 +79,7 @@ def _of_split(request: Request, draft: Draft, rows: list[Row]) -> Iterator[Row]:
 
 def _caption_key(request: Request, rows: list[Row]) -> str | None:
     """Under which key the captions stand; None for a set of labels."""
-    keys = dict.fromkeys(
-        key for _, row in rows for key, value in row.items() if key not in _NOT_CAPTIONS and _is_texts(value)
-    )
+    keys = dict.fromkeys(key for _, row in rows for key, value in row.items() if key not in _OURS and _is_texts(value))
     if request.captions is not None:
         if request.captions not in keys:
             there = ", ".join(keys) or "none"
@@ -85,16 +95,21 @@ def _is_texts(value: object) -> bool:
 
 
 def _delimiter(path: str) -> str:
-    return "\t" if "\t" in first_line(path) else ","
+    return max("\t;,", key=first_line(path).count)
 
 
 def _recognises(path: str) -> bool:
     if not os.path.isfile(path):
         return False
-    if path.lower().endswith((".jsonl", ".ndjson")):
-        return True
-    header = {name.strip().strip('"') for name in first_line(path).split(_delimiter(path))}
-    return path.lower().endswith((".csv", ".tsv")) and bool(header & set(FILE_KEYS))
+    match os.path.splitext(path)[1].lower():
+        case ".jsonl" | ".ndjson":
+            return True
+        case ".json":
+            return first_line(path).startswith("[")
+        case ".csv" | ".tsv":
+            header = {name.strip().strip('"').lower() for name in first_line(path).split(_delimiter(path))}
+            return bool(header & set(FILE_KEYS))
+    return False
 
 
 FORMAT = Format(

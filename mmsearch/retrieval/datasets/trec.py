@@ -21,6 +21,8 @@ def read_beir(request: Request, draft: Draft) -> None:
     root = request.path
     folder = os.path.join(root, "qrels")
     splits = [name.removesuffix(".tsv") for name in os.listdir(folder) if name.endswith(".tsv")]
+    if not splits:
+        raise UsageError(f"{folder}: no judgements like test.tsv in it")
     draft.split = choose_split(request.split, splits)
     corpus = os.path.join(root, "corpus.jsonl")
     documents: dict[str, int] = {}
@@ -35,7 +37,7 @@ def read_beir(request: Request, draft: Draft) -> None:
     queries = {str(row.get("_id")): (str(row.get("text")), line) for line, row in json_lines(path, draft)}
     judged = os.path.join(folder, f"{draft.split}.tsv")
     asked: dict[str, int] = {}
-    for line, row in table(judged, draft, "\t"):
+    for line, row in table(judged, draft, "\t", needs=("query-id", "corpus-id", "score")):
         query, name, gain = row.get("query-id", ""), row.get("corpus-id", ""), row.get("score", "")
         if query not in queries:
             draft.problem(judged, line, f"query {query} is not in queries.jsonl")

@@ -73,7 +73,7 @@ def _samples(path: str, draft: Draft) -> Iterator[tuple[str, dict[str, bytes]]]:
                 stem = name
                 parts[kind.lower()] = data
     except (tarfile.TarError, OSError) as error:
-        draft.problem(path, 0, f"damaged after {stem or 'its start'}: {error}")
+        draft.problem(path, 0, f"damaged after {stem or 'its start'}: {str(error).partition(':')[0]}")
     if parts:
         yield stem, parts
 
