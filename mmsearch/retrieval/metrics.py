@@ -229,7 +229,7 @@ def score_all(
         if cuts is not None:
             all_above += int((scores >= cuts[rows, None]).sum())
             right_above += int((scores[query, column] >= cuts[rows][query]).sum())
-        found = _ranks(scores, query, column)
+        found = exact_ranks(scores, query, column)
         ranks[rows] = np.where(queries[rows].any(axis=1) & np.isfinite(found), found, ranks[rows])
     edges, others = np.linspace(-1, 1, BINS + 1), everything - matches
     above = None if cuts is None else (right_above, all_above - right_above)
@@ -244,8 +244,11 @@ def _right_pairs(qrels: Qrels, rows: slice, numbers: IdArray) -> tuple[IdArray, 
     return query[there], column[there]
 
 
-def _ranks(scores: FloatArray, query: IdArray, column: IdArray) -> Values:
-    """The rank of each row's best right column, ties against it; infinite without one."""
+def exact_ranks(scores: FloatArray, query: IdArray, column: IdArray) -> Values:
+    """The rank, from 1, of each row's best right column, ties against it; infinite without one.
+
+    ``scores`` float32 ``(q, n)``; ``query`` and ``column`` int64 ``(p,)`` say which are right.
+    """
     best = np.full(len(scores), -np.inf, np.float32)
     right = scores[query, column]
     np.maximum.at(best, query, right)

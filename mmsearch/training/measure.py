@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mmsearch.media.files import read
 from mmsearch.media.image import decode_image
+from mmsearch.retrieval.metrics import exact_ranks
 from mmsearch.training import data
 from mmsearch.training.prompts import PHOTO_PROMPTS, SOUND_PROMPTS
 from mmsearch.types import Encoder, FloatArray, ImageInput, Modality, Pixels
@@ -43,9 +44,8 @@ _DOGS = range(151, 269)
 
 def hit_at(similarity: FloatArray, right: npt.NDArray[np.bool_], ks: Sequence[int] = (1, 5, 10)) -> list[float]:
     """Percent of queries (rows) with a right column in their first ``k``. Ties count against the model."""
-    best = np.where(right, similarity, -np.inf).max(axis=1, keepdims=True)
-    ahead = ((similarity >= best) & ~right).sum(axis=1)
-    return [100 * float((ahead < k).mean()) for k in ks]
+    ranks = exact_ranks(similarity, *np.nonzero(right))
+    return [100 * float((ranks <= k).mean()) for k in ks]
 
 
 def read_photo(path: Path, want: ImageInput) -> Pixels:
