@@ -223,17 +223,22 @@ def _model(name: str, folder: str, dtype: Any) -> Any:
     except MissingModel:
         raise
     except Exception as error:  # each format fails in its own way
-        if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
-            problem = "needs pickle, which could run any code: convert it to safetensors"
-        else:
-            problem = f"can't be loaded ({line(error)}): {hf_source.remedy(name)}"
-        raise MissingModel(f"{name} {problem}") from error
+        raise unloadable(name, error) from error
     if absent := sorted(report["missing_keys"]):
         # transformers would fill these with random numbers, and only warn.
         raise MissingModel(
             f"{name}: the weights lack {len(absent)} tensors, {absent[0]} first: {hf_source.remedy(name)}"
         )
     return model
+
+
+def unloadable(name: str, error: Exception) -> MissingModel:
+    """What is said of weights that raised ``error`` as they were loaded."""
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in str(error):
+        problem = "needs pickle, which could run any code: convert it to safetensors"
+    else:
+        problem = f"can't be loaded ({line(error)}): {hf_source.remedy(name)}"
+    return MissingModel(f"{name} {problem}")
 
 
 def _processor(name: str, folder: str) -> Any:

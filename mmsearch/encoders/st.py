@@ -16,11 +16,11 @@ import numpy as np
 
 from mmsearch.encoders import hf_source, known
 from mmsearch.encoders.device import resolve
-from mmsearch.encoders.hf import quiet
+from mmsearch.encoders.hf import quiet, unloadable
 from mmsearch.encoders.hf_inputs import Sounds, wanted
 from mmsearch.encoders.lazy import LazyEncoder
-from mmsearch.encoders.torch_base import Precision, TorchEncoder, default_precision, line, offline, plain
-from mmsearch.errors import EncoderError, MissingExtra, MissingModel, UsageError
+from mmsearch.encoders.torch_base import Precision, TorchEncoder, default_precision, offline, plain
+from mmsearch.errors import EncoderError, MissingExtra, UsageError
 from mmsearch.types import Encoder, EncoderSpec, FloatArray, ImageInput, Media, Modality
 
 CODE_VERSION = 2
@@ -64,7 +64,7 @@ def _load(name: str, device: str, precision: Precision | None, key: Sequence[str
             options = {"dtype": dtype, "weights_only": True}
             model = SentenceTransformer(folder, device=place, local_files_only=True, model_kwargs=options)
         except Exception as error:  # third-party code on a user's files: anything may come
-            raise MissingModel(f"{name} can't be loaded ({line(error)}): {hf_source.remedy(name)}") from error
+            raise unloadable(name, error) from error
         encoder = SentenceEncoder(name, model.eval(), digest, place)
     known.remember(key, encoder.spec, hf_source.files(folder))
     return encoder

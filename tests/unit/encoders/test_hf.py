@@ -248,30 +248,3 @@ class TestMissing:
     def test_a_modality_that_it_lacks(self, folders):
         with pytest.raises(EncoderError, match="can't encode audio"):
             registry.load(f"hf:{folders('clip')}").encode([models.sound()], Modality.AUDIO)
-
-
-class Payload:
-    """Runs code when it is unpickled: makes the folder ``path``."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_torch_files_of_plain_tensors_load_and_pickles_do_not(tmp_path, folders):
-    from safetensors.torch import load_file
-
-    folder, trace = models.save(models.clip, tmp_path / "m"), tmp_path / "ran"
-    state = load_file(folder / "model.safetensors")
-    os.remove(folder / "model.safetensors")
-    torch.save(state, folder / "pytorch_model.bin")
-    rows = registry.load(f"hf:{folder}").encode(TEXTS, Modality.TEXT)
-    np.testing.assert_array_equal(rows, registry.load(f"hf:{folders('clip')}").encode(TEXTS, Modality.TEXT))
-    torch.save(state | {"more": Payload(trace)}, folder / "pytorch_model.bin")
-    with pytest.raises(MissingModel, match="needs pickle"):
-        registry.load(f"hf:{folder}")
-    assert not trace.exists()
-    torch.load(folder / "pytorch_model.bin", weights_only=False)  # the null control: unpickled, it does run
-    assert trace.exists()
