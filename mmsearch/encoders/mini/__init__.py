@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.encoders.mini.runtime import Session
 from mmsearch.encoders.mini.text import TextTower
 from mmsearch.errors import EncoderError, MissingModel, UsageError
@@ -123,8 +124,6 @@ class MiniEncoder:
         tower, threads = self._text(), self._threads
         if threads == 1 or len(batch) < _MANY_TEXTS:
             return tower.encode(batch)
-        from mmsearch.encoders.mini.blas import one_thread
-
         rows = np.empty((len(batch), self.spec.dim), np.float32)
         with one_thread():
             for i, part in enumerate(self._pool().map(tower.encode, [batch[i::threads] for i in range(threads)])):
@@ -153,7 +152,8 @@ class MiniEncoder:
         tower = self._session("audio")
         if len(batch) == 1:
             return self._centred(tower(patches(batch[0])))
-        return self._centred(np.concatenate(list(self._pool().map(lambda samples: tower(patches(samples)), batch))))
+        with one_thread():
+            return self._centred(np.concatenate(list(self._pool().map(lambda samples: tower(patches(samples)), batch))))
 
     def _centred(self, sounds: FloatArray) -> FloatArray:
         """Without what all sounds share, which made any sound score higher than the right photo for any words."""
