@@ -1,41 +1,46 @@
-"""The command line's front door: global options, and one file a command. Loads none of the heavy packages."""
+"""The command line's front door: global options, and one file a command. Loads none of the heavy packages.
+
+Only the command that is asked for is imported and built: all of them would cost a question 80 ms.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 
 import mmsearch
-from mmsearch.cli import (
-    bridge,
-    classify,
-    config,
-    dedup,
-    defaults,
-    doctor,
-    errors,
-    evaluate,
-    index,
-    ls,
-    models,
-    query,
-    status,
-    tune,
-    upkeep,
-)
-from mmsearch.cli.common import Settings, hoist
+from mmsearch.cli import defaults
+from mmsearch.cli.common import Settings, first_word, hoist
 from mmsearch.cli.common import command as body
 
-app = typer.Typer(
-    name="mmsearch",
-    help="Find your own photos, sounds, videos and texts by meaning, offline.",
-    no_args_is_help=True,
-    rich_markup_mode=None,  # rich costs 80 ms; results that need it load it themselves
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = {
+    "index": "index.command",
+    "query": "query.command",
+    "evaluate": "evaluate.command",
+    "tune": "tune.command",
+    "similar": "query.similar",
+    "classify": "classify.command",
+    "dedup": "dedup.command",
+    "status": "status.command",
+    "ls": "ls.command",
+    "errors": "errors.command",
+    "check": "upkeep.check",
+    "repair": "upkeep.repair",
+    "prune": "upkeep.prune",
+    "gc": "upkeep.gc",
+    "relocate": "upkeep.relocate",
+    "rm": "upkeep.rm",
+    "bridge": "bridge.command",
+    "models": "models.app",
+    "config": "config.app",
+    "doctor": "doctor.command",
+}
+"""By name: the file in this folder and what it calls the command, or a group of commands."""
 
 
 def _version(asked: bool) -> None:
@@ -44,7 +49,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def main_options(
     context: typer.Context,
     library: Annotated[
@@ -67,28 +71,42 @@ def main_options(
             context.default_map = defaults.apply(context.command)
 
 
-app.command("index")(index.command)
-app.command("query")(query.command)
-app.command("evaluate")(evaluate.command)
-app.command("tune")(tune.command)
-app.command("similar")(query.similar)
-app.command("classify")(classify.command)
-app.command("dedup")(dedup.command)
-app.command("status")(status.command)
-app.command("ls")(ls.command)
-app.command("errors")(errors.command)
-app.command("check")(upkeep.check)
-app.command("repair")(upkeep.repair)
-app.command("prune")(upkeep.prune)
-app.command("gc")(upkeep.gc)
-app.command("relocate")(upkeep.relocate)
-app.command("rm")(upkeep.rm)
-app.command("bridge")(bridge.command)
-app.add_typer(models.app, name="models")
-app.add_typer(config.app, name="config")
-app.command("doctor")(doctor.command)
+def build(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        name="mmsearch",
+        help="Find your own photos, sounds, videos and texts by meaning, offline.",
+        no_args_is_help=True,
+        rich_markup_mode=None,  # rich costs 80 ms; results that need it load it themselves
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(main_options)
+    for name in names:
+        module, _, attribute = COMMANDS[name].partition(".")
+        found: Any = getattr(import_module(f"mmsearch.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """``app``: all of it."""
+    if name != "app":
+        raise AttributeError(name)
+    return build()
+
+
+def _needed(arguments: list[str]) -> Iterable[str]:
+    """The command that is asked for; all where others count too: for help, completion, a mistake, or settings."""
+    name = first_word(arguments)
+    alone = name in COMMANDS and name != "config" and not defaults.are_set() and "_MMSEARCH_COMPLETE" not in os.environ
+    return [name] if alone else COMMANDS
 
 
 def main() -> None:
     """Run the command line; exits with the codes that the README lists."""
-    app(args=hoist(sys.argv[1:]), prog_name="mmsearch")
+    arguments = hoist(sys.argv[1:])
+    build(_needed(arguments))(args=arguments, prog_name="mmsearch")

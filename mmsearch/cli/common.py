@@ -55,6 +55,17 @@ def hoist(arguments: Sequence[str]) -> list[str]:
     return options + others
 
 
+def first_word(arguments: Sequence[str]) -> str:
+    """What follows the global options in hoisted arguments; empty if there is nothing."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in _VALUES:
+            next(rest, None)
+        elif not argument.startswith("-"):
+            return argument
+    return ""
+
+
 @contextmanager
 def command(context: typer.Context) -> Iterator[Settings]:
     """The body of a command: every error becomes one line on stderr and an exit code."""

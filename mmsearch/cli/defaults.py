@@ -123,15 +123,21 @@ def from_environment(known: Mapping[str, Setting]) -> dict[str, Any]:
     return found
 
 
+def are_set() -> bool:
+    """Whether there may be any: a file, or a variable."""
+    return any(name.startswith(PREFIX) and name not in _OTHER_VARIABLES for name in os.environ) or os.path.exists(
+        path()
+    )
+
+
 def apply(group: Any) -> dict[str, Any]:
     """Click's map of defaults for a group of commands; the library's folder becomes its variable, if that is not set.
 
     Raises ``UsageError`` for a key that does not exist or a value that does not fit.
     """
-    file = path()
-    variables = any(name.startswith(PREFIX) and name not in _OTHER_VARIABLES for name in os.environ)
-    if not variables and not os.path.exists(file):
+    if not are_set():
         return {}
+    file = path()
     known = settings(group)
     values = {key: converted(find(known, key, f"{file}: "), value, f"{file}: ") for key, value in read(file).items()}
     if LIBRARY in values:

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mmsearch.encoders import safetensors
 from mmsearch.encoders.clip_bpe import ClipTokenizer, clean
 from mmsearch.encoders.clip_text import ClipText
-from mmsearch.encoders.mini import safetensors
 from mmsearch.errors import MissingExtra
 from mmsearch.types import FloatArray
 

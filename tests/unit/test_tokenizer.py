@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mmsearch.encoders.mini import safetensors
+from mmsearch.encoders import safetensors
 from mmsearch.encoders.mini.tokenizer import PieceTable, Tokenizer, words
 
 PIECES = sorted([b"", b"[CLS]", b"[SEP]", b"[UNK]", b"dog", b"##s", b"d", b"##o", "狗".encode(), "黑".encode(), b"two"])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.encoders.mini import safetensors
+from mmsearch.encoders import safetensors
 from mmsearch.encoders.mini.tokenizer import PieceTable, Tokenizer
 from mmsearch.types import FloatArray
 

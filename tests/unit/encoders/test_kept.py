@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mmsearch import Library
-from mmsearch.encoders import kept, registry, textual
-from mmsearch.encoders.mini import safetensors
+from mmsearch.encoders import kept, registry, safetensors, textual
 from mmsearch.types import Modality
 
 pytest.importorskip("torch", reason="torch is not installed")
