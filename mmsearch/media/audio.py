@@ -11,11 +11,8 @@ from mmsearch.media.files import Source
 from mmsearch.media.outcome import outcome
 from mmsearch.media.pieces import Ending, Pieces
 from mmsearch.media.sniff import LIBSNDFILE_FORMATS, Kind
-from mmsearch.media.sound import MAX_SECONDS, check_format, longer, resampled, to_mono, windows
+from mmsearch.media.sound import BLOCK, MAX_SECONDS, check_format, longer, resampled, to_mono, windows
 from mmsearch.types import EncoderSpec, FloatArray, MediaFacts, Modality
-
-BLOCK = 32_768
-"""Frames read at a time."""
 
 UNKNOWN_SIZE = 0x7FFF_F000
 """Programs that write into a pipe leave such sizes in a header: they mean "to the end"."""

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mmsearch.errors import Rejected
-from mmsearch.media.sound import MAX_SECONDS, check_format, longer, to_mono
+from mmsearch.media.sound import BLOCK, MAX_SECONDS, check_format, longer, to_mono
 from mmsearch.types import FloatArray
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DEMUXERS = {
     "MP4": "mov",
@@ -115,22 +120,34 @@ class SoundTrack(_Track):
         self.rate: int = stream.rate
 
     def blocks(self) -> Iterator[FloatArray]:
+        held: list[FloatArray] = []
+        for planes in self._planes():
+            held.append(planes)
+            # FFmpeg's frames of a thousand samples would each cost as many calls as a block.
+            if sum(part.shape[1] for part in held) >= BLOCK:
+                yield to_mono(np.concatenate(held, axis=1).T)
+                held = []
+        if held:
+            yield to_mono(np.concatenate(held, axis=1).T)
+
+    def _planes(self) -> Iterator[FloatArray]:
+        """Samples float32 ``(channels, n)``, a frame at a time."""
         from av import AudioResampler
 
         # Only the samples' type is changed here; some files change it, or their channels, on the way.
-        planes = AudioResampler(format="fltp", layout=self._stream.layout.name, rate=self.rate)
+        resampler = AudioResampler(format="fltp", layout=self._stream.layout.name, rate=self.rate)
         count = 0
         for frame in self._frames():
             try:
-                converted = planes.resample(frame)
+                converted = resampler.resample(frame)
             except ValueError:
                 self.damage = "damaged: its format changes"
                 return
             for part in converted:
-                block = to_mono(part.to_ndarray().T)
-                count += len(block)
+                planes = part.to_ndarray()
+                count += planes.shape[1]
                 self.seconds = count / self.rate
-                yield block
+                yield planes
             if self.seconds > MAX_SECONDS:
                 self.damage = longer()
                 return
@@ -144,6 +161,15 @@ class PictureTrack(_Track):
         self.width: int = stream.codec_context.width
         self.height: int = stream.codec_context.height
         self.rotation = 0
+        self._reformatter: Any = None
+
+    def rgb(self, frame: Any) -> Image.Image:
+        """A frame as it is stored, in RGB. Its own `to_image` would set FFmpeg's scaler up anew, with threads."""
+        from av.video.reformatter import VideoReformatter
+        from PIL import Image as images
+
+        self._reformatter = self._reformatter or VideoReformatter()
+        return images.fromarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray())
 
     def every(self, step: float) -> Iterator[tuple[float, Any]]:
         """About one frame every ``step`` seconds with its time, the first one first: the next that is decoded.

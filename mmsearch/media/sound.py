@@ -16,6 +16,9 @@ from mmsearch.errors import Rejected
 from mmsearch.media.pieces import Piece
 from mmsearch.types import FloatArray, Modality, Span
 
+BLOCK = 32_768
+"""Frames read at a time."""
+
 OVERLAP_S = 1.0
 """Seconds that two windows share: a bark, a word, one patch of YAMNet lie whole in one of them."""
 
@@ -41,9 +44,13 @@ def check_format(rate: int, channels: int) -> None:
 
 def to_mono(block: npt.NDArray[Any]) -> FloatArray:
     """Samples float ``(n, channels)`` to float32 ``(n,)`` in -1..1; what is not finite becomes silence."""
-    mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0].astype(np.float32)
-    clipped: FloatArray = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0).clip(-1.0, 1.0)
-    return clipped
+    mono: FloatArray = block[:, 0].astype(np.float32)
+    for channel in block.T[1:]:  # column by column: numpy's mean over so short an axis takes four times as long
+        mono += channel
+    mono /= np.float32(block.shape[1])
+    if not np.isfinite(mono).all():
+        np.nan_to_num(mono, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    return mono.clip(-1.0, 1.0, out=mono)
 
 
 def resampled(blocks: Iterable[FloatArray], rate: int, wanted: int) -> Iterator[FloatArray]:

@@ -95,7 +95,7 @@ def _pictures(track: PictureTrack, duration: float, want: ImageInput) -> Iterato
 
 
 def _upright(track: PictureTrack, frame: Any, want: ImageInput) -> Pixels:
-    return upright_square(frame.to_image(), _ORIENTATION.get(track.rotation, 1), want)
+    return upright_square(track.rgb(frame), _ORIENTATION.get(track.rotation, 1), want)
 
 
 def _difference(a: Pixels, b: Pixels) -> float:
