@@ -252,6 +252,11 @@ def test_folders_of_classes_esc10_and_wordnet(read, put):
     put("imagenet/val/n01440764/1.JPEG"), put("imagenet/LOC_synset_mapping.txt", "n01440764 tench, Tinca tinca\n")
     named = read("imagenet", split="val")
     assert [text.text for text in named.texts] == ["a photo of a tench"]
+    put("sample/n01440764_great_white_shark.JPEG", b"1"), put("sample/n01514668_cock.JPEG"), put("sample/README.md")
+    sample = read("sample")
+    assert [text.text for text in sample.texts] == ["a photo of a great white shark", "a photo of a cock"]
+    put("sample/n01514668_cock.JPEG", b"other")
+    assert len({named.revision, sample.revision, read("sample").revision}) == 3
 
 
 def test_beir(read, put):

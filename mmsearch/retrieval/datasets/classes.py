@@ -2,6 +2,7 @@
 
     ROOT/CLASS/*.jpg            or ROOT/test/CLASS/*.jpg with --split test
     ROOT/001 - Dog bark/*.ogg   ESC-10: the number is no part of the name; --split 1 is fold 1
+    ROOT/n01440764_tench.JPEG   one folder, as samples of ImageNet come: the class is in the name
     ROOT/meta/esc50.csv         filename,fold,target,category,esc10,...  and ROOT/audio; --split 1 to 5, or esc10
 
 A class is asked for as "a photo of a NAME" or "the sound of NAME". Where the folders are WordNet ids,
@@ -18,6 +19,7 @@ from mmsearch.retrieval.datasets.base import Draft, Format, Known, Request, choo
 from mmsearch.retrieval.datasets.files import lines, table
 
 _NUMBERED = re.compile(r"\d{3}[ _-]+(?=\D)")
+_SYNSET = re.compile(r"n\d{8}_(.+)\.\w+")
 _FOLD = re.compile(r"(\d)-")
 _SPLITS = {"train", "val", "valid", "validation", "test"}
 
@@ -40,10 +42,24 @@ def read_folders(request: Request, draft: Draft) -> None:
             folds.add(fold)
             if file.startswith(".") or (wanted and fold != wanted):
                 continue
-            path = os.path.join(root, folder, file)
-            draft.document(f"{folder}/{file}", path, 0, path=path, label=readable(label))
+            _found(draft, os.path.join(root, folder, file), f"{folder}/{file}", label)
     if request.split and draft.split not in {*_SPLITS, *folds}:
         raise UsageError(f"no split {request.split!r} in {root}: there are {', '.join(sorted(folds)) or 'none'}")
+
+
+def read_synsets(request: Request, draft: Draft) -> None:
+    if request.split:
+        raise UsageError(f"{request.path} has no splits: leave --split out")
+    draft.labelled = True
+    for file in sorted(os.listdir(request.path)):
+        if match := _SYNSET.fullmatch(file):
+            _found(draft, os.path.join(request.path, file), file, match[1])
+
+
+def _found(draft: Draft, path: str, name: str, label: str) -> None:
+    size = os.stat(path).st_size if os.path.isfile(path) else 0
+    draft.add_revision(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
+    draft.document(name, path, 0, path=path, label=readable(label))
 
 
 def read_esc50(request: Request, draft: Draft) -> None:
@@ -71,6 +87,10 @@ def readable(label: str) -> str:
 
 def _folders(root: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_flat(root: str) -> bool:
+    return not _folders(root) and any(_SYNSET.fullmatch(name) for name in os.listdir(root))
 
 
 def _names(root: str, draft: Draft) -> dict[str, str]:
@@ -101,9 +121,9 @@ ESC50 = Format(
 )
 FOLDERS = Format(
     name="folders",
-    layout="ROOT/CLASS/FILE, or ROOT/SPLIT/CLASS/FILE",
-    recognises=lambda path: os.path.isdir(path) and bool(_folders(path)),
-    read=read_folders,
+    layout="ROOT/CLASS/FILE, or ROOT/SPLIT/CLASS/FILE; ROOT/n01440764_tench.JPEG",
+    recognises=lambda path: os.path.isdir(path) and (bool(_folders(path)) or _is_flat(path)),
+    read=lambda request, draft: (read_synsets if _is_flat(request.path) else read_folders)(request, draft),
     known=(
         Known("imagenet (val)", "image-net.org", "non-commercial research", "50,000 photos, 1,000 classes, 6.3 GB"),
         Known("esc-10 (folders)", "github.com/karolpiczak/ESC-10", "CC BY 3.0", "400 clips of 5 s, 10 classes"),
