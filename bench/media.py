@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from itertools import pairwise
 
 import numpy as np
 
 from bench.common import pairs, process, ratios, row, spread
 from mmsearch.media import decode
+from mmsearch.media.files import read
 from mmsearch.media.sandbox import Sandbox
 from mmsearch.types import EncoderSpec, ImageInput, Modality
 
@@ -50,6 +52,38 @@ def film(path, seconds):
             frame.sample_rate, frame.pts = RATE, start
             out.mux(sound.encode(frame))
         out.mux(sound.encode(None))
+
+
+def shots(path, cuts, moving):
+    """A film of still or moving shots: seconds at which each begins, and the end. A photo that slides, or stands."""
+    import av
+    from skimage import data
+
+    photos = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
+    with av.open(path, "w", format="mp4") as out:
+        pictures = out.add_stream("libx264", rate=25, width=320, height=240, pix_fmt="yuv420p")
+        for number, (start, end) in enumerate(pairwise(cuts)):
+            for i in range(round(25 * start), round(25 * end)):
+                left = (i - round(25 * start)) // 5 % 60 if moving else 0
+                frame = np.ascontiguousarray(photos[number % len(photos)][:240, left : left + 320])
+                out.mux(pictures.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(pictures.encode(None))
+
+
+def found_cuts(count, moving):
+    """How far from each cut of a made film the nearest end of a span lies, in seconds, and how many spans there are."""
+    cuts = np.concatenate([[0], np.cumsum(np.random.default_rng(1).uniform(1.5, 8, count + 1))])
+    spec = EncoderSpec(
+        name="square", space="s", dim=8, modalities=frozenset({Modality.IMAGE}), licence="", image=ImageInput(size=224)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        shots(f"{folder}/film.mp4", cuts, moving)
+        spans = [piece.span for piece in decode.pieces(read(f"{folder}/film.mp4".encode(), spec), spec)]
+    ends = np.array([span.end for span in spans[:-1]])
+    late = [min(ends[ends >= cut - 0.04] - cut, default=np.inf) for cut in cuts[1:-1]]
+    within = round(float(np.mean(np.array(late) <= 1)), 3)
+    facts = {"cuts": count, "spans": len(spans), "within_1_s": within, "seconds_late": spread(late, 2)}
+    row("media", f"cuts of a film of {'moving' if moving else 'still'} shots", **facts)
 
 
 def indexed(folder, seconds):
@@ -101,6 +135,7 @@ def main():
     parser.add_argument("--photos", type=int, default=80)
     arguments = parser.parse_args()
     isolation(arguments.photos, arguments.pairs)
+    found_cuts(60, moving=False), found_cuts(60, moving=True)
     seconds = 60 * arguments.minutes
     for case, format_, parts in (("one long FLAC", "FLAC", 1), ("Ogg Vorbis, 5 s each", "OGG", int(seconds // 5))):
         with tempfile.TemporaryDirectory() as folder:
