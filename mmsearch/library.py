@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from mmsearch.indexer.ingest import Options
+    from mmsearch.indexer.options import Options
     from mmsearch.indexer.summary import Summary
     from mmsearch.retrieval.bridging import Bridged
     from mmsearch.retrieval.classify import Classified
@@ -148,7 +148,8 @@ class Library:
         what was asked for before. Set ``stop`` from another thread to end early with all encoded work committed.
         """
         from mmsearch.encoders import kept
-        from mmsearch.indexer.run import index_paths
+        from mmsearch.indexer import unchanged
+        from mmsearch.indexer.options import Options
 
         used: list[Encoder] = []
 
@@ -156,9 +157,15 @@ class Library:
             used.append(self.encoder(name, device))
             return used[0]
 
+        absolute = [_absolute(path) for path in paths]
+        if index is None and (found := unchanged.look(self.folder, absolute, load, model, options or Options())):
+            progress(found)
+            return found
+        from mmsearch.indexer.run import index_paths
+
         summary = index_paths(
             self.folder,
-            [_absolute(path) for path in paths],
+            absolute,
             load,
             model=model,
             default_model=DEFAULT_MODEL,

@@ -120,7 +120,7 @@ def _indexed(
 
     Besides, the set as it is in there, and how fast files were indexed.
     """
-    from mmsearch.indexer.ingest import Options
+    from mmsearch.indexer.options import Options
     from mmsearch.library import Library
     from mmsearch.retrieval.evaluate import linked
 

@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Index files and folders; run it again to bring the library up to date."""
     with body(context) as settings:
-        from mmsearch.indexer.ingest import Options
+        from mmsearch.indexer.options import Options
 
         options = Options(include=include, exclude=exclude, follow_links=follow_links, retry=retry, dry_run=dry_run)
         with _stop_on_interrupt() as stop, render.progress(not settings.quiet) as tell:

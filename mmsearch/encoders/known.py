@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -97,16 +99,18 @@ def spec_from(facts: dict[str, Any]) -> EncoderSpec:
 
 
 def versions(*packages: str) -> list[str]:
-    """The installed versions of some distributions, as part of a key: another version may make other vectors."""
-    from importlib.metadata import PackageNotFoundError, version
+    """The installed versions of some distributions, as part of a key: another version may make other vectors.
 
-    found = []
-    for package in packages:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} -")
-    return found
+    Read off the names of their folders: importing ``importlib.metadata`` costs 30 ms.
+    """
+    found = {package.replace("-", "_"): "-" for package in packages}
+    for place in reversed(sys.path):  # the first one counts
+        with suppress(OSError):
+            for entry in os.listdir(place or "."):
+                name, _, version = entry.removesuffix(".dist-info").partition("-")
+                if entry.endswith(".dist-info") and name.lower() in found:
+                    found[name.lower()] = version
+    return [f"{package} {version}" for package, version in found.items()]
 
 
 def hub_place() -> list[str]:

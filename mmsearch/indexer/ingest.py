@@ -21,24 +21,22 @@ from mmsearch.indexer import captions as captions_of
 from mmsearch.indexer.displaced import Displaced
 from mmsearch.indexer.encode import encode_each
 from mmsearch.indexer.flow import flow
+from mmsearch.indexer.options import Options
 from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
-from mmsearch.indexer.scan import walk
+from mmsearch.indexer.remembered import remembered
+from mmsearch.indexer.scan import LISTED, walk
 from mmsearch.indexer.summary import Summary
 from mmsearch.media.decode import pieces
 from mmsearch.media.files import Source
 from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
-from mmsearch.media.sniff import still_unsupported
-from mmsearch.media.text_captions import REASON, is_caption, may_be_caption
+from mmsearch.media.text_captions import REASON, may_be_caption
 from mmsearch.media.text_fit import fitted
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
 from mmsearch.store.roots import Scope
 from mmsearch.types import Encoder, EncoderSpec, Failure, FileStat, FloatArray, Modality, State
-
-LISTED = 2000
-"""Files compared with the catalog at a time."""
 
 BATCH = 32
 """Pieces encoded at a time."""
@@ -53,21 +51,6 @@ T = TypeVar("T")
 
 COMMIT_ROWS, COMMIT_S = 1024, 1.0
 """A commit costs two disk syncs; a kill costs what was not committed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to walk and what to do; see `mmsearch index --help`."""
-
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    follow_links: bool = False
-    dry_run: bool = False
-    retry: bool = False
-    """Look again at files that were rejected or skipped before."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    isolate: bool = True
-    """Decode in processes of their own: a file that crashes its decoder costs that file."""
 
 
 class Ingest:
@@ -145,20 +128,10 @@ class Ingest:
 
     def _remembered(self, scope: Scope, known: Known) -> bool:
         """Whether what the catalog says of a file still holds, so that it need not be read; counts it if so."""
-        if known.state is None or not known.same or not known.present:
+        path = os.path.join(scope.root, known.file.path)
+        if known.state is None or not remembered(known, path, self.options.retry, self.encoder.spec):
             return False
-        match known.state:
-            case State.PARTIAL if known.encoded:
-                pass
-            case State.REJECTED if not self.options.retry:
-                pass
-            case State.SKIPPED if known.reason == REASON and not is_caption(os.path.join(scope.root, known.file.path)):
-                return False  # what it described is gone
-            case State.SKIPPED if not self.options.retry and still_unsupported(known.reason or "", self.encoder.spec):
-                pass
-            case _:
-                return False
-        self.summary.add(os.path.join(scope.root, known.file.path), known.state, known.reason)
+        self.summary.add(path, known.state, known.reason)
         return True
 
     # -- doing it -------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mmsearch.errors import UsageError
-from mmsearch.indexer.ingest import Ingest, Options
+from mmsearch.indexer.ingest import Ingest
+from mmsearch.indexer.options import Options
 from mmsearch.indexer.summary import Summary
 from mmsearch.store import artifacts, indexes, roots
 from mmsearch.store.catalog import Catalog

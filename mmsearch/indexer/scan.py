@@ -21,6 +21,9 @@ from mmsearch.indexer import ignore
 from mmsearch.indexer.ignore import IgnoreFile
 from mmsearch.types import FileStat
 
+LISTED = 2000
+"""Files compared with the catalog at a time."""
+
 JUNK = frozenset(
     name.lower().encode()
     for name in (

@@ -95,19 +95,26 @@ def refresh(catalog: Catalog, space: Space, kind: str | None = None, device: str
 
     ``kind`` None means the kind that was last asked for.
     """
-    reader = catalog.reader
     if kind is not None:
         catalog.set("index_kind", kind)
-    kind = reader.setting("index_kind") or "auto"
-    rows = reader.count(space.id)
+    if not is_worth(catalog.reader, space):
+        return None
+    return publish(catalog, space, _wanted(catalog.reader), device)
+
+
+def is_worth(reader: Reader, space: Space) -> bool:
+    """Whether `refresh` would publish an index."""
+    kind, rows = _wanted(reader), reader.count(space.id)
     newest = next(iter(reader.artifacts(space.id)), None)
     if newest is None:
-        worth = rows > SCANNED or (kind != "auto" and rows > 0)
-    else:
-        fresh, setting = reader.count(space.id, after=newest.max_seq), setting_for(reader, space, kind, rows)
-        other = newest.kind != setting.kind or not setting.matches(json.loads(newest.params))
-        worth = fresh > max(SCANNED, newest.rows * STALE) or other
-    return publish(catalog, space, kind, device) if worth else None
+        return rows > SCANNED or (kind != "auto" and rows > 0)
+    fresh, setting = reader.count(space.id, after=newest.max_seq), setting_for(reader, space, kind, rows)
+    other = newest.kind != setting.kind or not setting.matches(json.loads(newest.params))
+    return fresh > max(SCANNED, newest.rows * STALE) or other
+
+
+def _wanted(reader: Reader) -> str:
+    return reader.setting("index_kind") or "auto"
 
 
 def index_device(device: str) -> str:

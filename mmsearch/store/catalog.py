@@ -10,13 +10,26 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from mmsearch.errors import StorageFull
 from mmsearch.store import layout, rows, schema
+from mmsearch.store.compare import (
+    ADD,
+    BELOW,
+    COMPARE,
+    COUNT_GONE,
+    HAS_VECTORS,
+    LAST,
+    SEEN,
+    UNLISTED,
+    Known,
+    below,
+    known,
+)
 from mmsearch.store.engine import connect, errors_named
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import migrate
@@ -26,19 +39,6 @@ from mmsearch.store.words import TABLES, TOKENIZER
 from mmsearch.types import EncoderSpec, FileStat, State
 
 __all__ = ["BELOW", "Catalog", "Known", "Record", "Write", "below"]
-
-
-class Known(NamedTuple):
-    """A listed file that is not simply unchanged, beside what the catalog knows of it (None: nothing)."""
-
-    file: FileStat
-    item_id: int | None
-    state: State | None
-    reason: str | None
-    sha256: bytes | None
-    present: bool  # it was not missing
-    same: bool  # size, time and inode are as they were
-    encoded: bool  # it has vectors in the space asked for
 
 
 class Catalog:
@@ -148,9 +148,7 @@ class Catalog:
         """Forget the files listed so far: a new root is about to be compared."""
         with self.transaction() as connection:
             connection.execute(text("DROP TABLE IF EXISTS temp.seen"))
-            connection.execute(
-                text("CREATE TEMP TABLE seen (path BLOB, size INTEGER, mtime_ns INTEGER, inode INTEGER)")
-            )
+            connection.execute(text(SEEN))
 
     def compare(self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool) -> list[Known]:
         """Those of the listed files that are not simply unchanged and ``ok``.
@@ -160,22 +158,22 @@ class Catalog:
         """
         values = {"root": root_id, "space": space_id, "complete": int(complete)}
         with self.transaction() as connection:
-            first = connection.execute(text("SELECT coalesce(max(rowid), 0) FROM temp.seen")).scalar_one()
+            first = connection.execute(text(LAST)).scalar_one()
             if files:
-                connection.exec_driver_sql("INSERT INTO temp.seen VALUES (?, ?, ?, ?)", list(files))
-            found = connection.execute(text(_COMPARE), {**values, "first": first}).all()
-        return [_known(*row) for row in found]
+                connection.exec_driver_sql(ADD, list(files))
+            found = connection.execute(text(COMPARE), {**values, "first": first}).all()
+        return [known(*row) for row in found]
 
     def unlisted(self, root_id: int, start: bytes) -> Iterator[tuple[int, bytes]]:
         """Items (id, relative path) at or below ``start`` that are present in the catalog but were not listed."""
         with self.transaction() as connection:
-            found = connection.execute(text(_UNLISTED), below(root_id, start)).all()
+            found = connection.execute(text(UNLISTED), below(root_id, start)).all()
         yield from ((row[0], row[1]) for row in found)
 
     def count_gone(self, root_id: int, start: bytes) -> int:
         """How many items at or below ``start`` are missing."""
         with self.transaction() as connection:
-            return int(connection.execute(text(_COUNT_GONE), below(root_id, start)).scalar_one())
+            return int(connection.execute(text(COUNT_GONE), below(root_id, start)).scalar_one())
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -294,38 +292,7 @@ class Catalog:
 
 
 _ACTIVE = "active_space"
-
-# -- statements ------------------------------------------------------------------------------------------------------
-
-_HAS_VECTORS = (
-    "EXISTS (SELECT 1 FROM segment s JOIN embedding e ON e.segment_id = s.id "
-    "WHERE s.item_id = i.id AND e.space_id = :space)"
-)
-_SAME = "(i.size = l.size AND i.mtime_ns = l.mtime_ns AND i.inode = l.inode)"
-_COMPARE = f"""
-SELECT l.path, l.size, l.mtime_ns, l.inode, i.id, i.state, i.reason, i.sha256, i.gone IS NULL, {_SAME}, {_HAS_VECTORS}
-FROM temp.seen l LEFT JOIN item i ON i.root_id = :root AND i.path = l.path
-WHERE l.rowid > :first
-  AND (i.id IS NULL OR i.state <> 'ok' OR i.gone IS NOT NULL OR NOT {_SAME} OR NOT (:complete OR {_HAS_VECTORS}))
-"""
-_PENDING = f"SELECT count(*) FROM item i WHERE i.state IN ('ok', 'partial') AND i.gone IS NULL AND NOT {_HAS_VECTORS}"
-BELOW = "root_id = :root AND (:start = x'' OR path = :start OR path >= :low AND path < :high)"
-"""An SQL condition on ``item``: at or below a place in a root; `below` makes its values."""
-_UNLISTED = f"SELECT id, path FROM item WHERE {BELOW} AND gone IS NULL AND path NOT IN (SELECT path FROM temp.seen)"
-_COUNT_GONE = f"SELECT count(*) FROM item WHERE {BELOW} AND gone IS NOT NULL"
-
-
-def _known(
-    path: bytes, size: int, mtime_ns: int, inode: int, item_id: int | None, state: str | None, *rest: Any
-) -> Known:
-    reason, sha256, *flags = rest
-    file = FileStat(path, size, mtime_ns, inode)
-    return Known(file, item_id, None if state is None else State(state), reason, sha256, *map(bool, flags))
-
-
-def below(root_id: int, start: bytes) -> dict[str, object]:
-    """The values of ``BELOW``."""
-    return {"root": root_id, "start": start, "low": start + b"/", "high": start + b"0"}  # "0" follows "/"
+_PENDING = f"SELECT count(*) FROM item i WHERE i.state IN ('ok', 'partial') AND i.gone IS NULL AND NOT {HAS_VECTORS}"
 
 
 def _fill_newborn(folder: str) -> None:

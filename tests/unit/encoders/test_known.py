@@ -84,6 +84,14 @@ def test_a_model_that_changes_between_the_name_and_the_first_vector_is_refused(t
         known_encoder.encode(["a cat"], Modality.TEXT)
 
 
+def test_versions_are_those_that_the_packages_say():
+    from importlib.metadata import version
+
+    names = ("torch", "open-clip-torch", "safetensors", "no-such-package")
+    expected = [f"{name.replace('-', '_')} {version(name)}" for name in names[:3]]
+    assert known.versions(*names) == [*expected, "no_such_package -"]
+
+
 def test_a_device_that_is_not_here_is_refused_although_the_model_is_known(folder):
     registry.load(f"open_clip:local-dir:{folder}")
     with pytest.raises(UsageError, match="use --device auto or cpu"):
