@@ -1,11 +1,12 @@
 """What an index costs that finds 0.99 of the ten nearest for questions in words; what tuning by pictures would miss.
 
-    python -m bench.tune [--rows 200000] [--dim 512] [--budget 600] [--questions 250] [--target 0.99]
+    python -m bench.tune [--rows 200000] [--dim 512] [--budget 600] [--questions 250] [--target 0.99] [--kinds hnsw,opq]
 
 The vectors are made: pictures lie in a cone, around topics; words lie in another cone, shifted from it by a modality
 gap, and each says, with noise, what one picture shows. They are put in a real library, so that what a shortlist costs
 to score again is what it costs a query. One row for each setting chosen: by both kinds of question, and by pictures
 alone under the same budget (from the same points); one with every point. Settings are asked in turns for latencies.
+``--kinds``: beside ``exact`` only trials whose names hold one of these (`hnsw`, `sq16`, `opq`, `bits=8`): in parts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import partial
 import numpy as np
 
 from bench.common import row
-from mmsearch.retrieval.tune import IMAGE, TEXT, Corpus, choose, tune
+from mmsearch.retrieval.tune import IMAGE, TEXT, TRIALS, Corpus, choose, tune
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog, Record
 from mmsearch.store.reader import Reader
@@ -88,7 +89,9 @@ def main():
     parser.add_argument("--budget", type=float, default=600)
     parser.add_argument("--questions", type=int, default=250)
     parser.add_argument("--target", type=float, default=0.99)
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=[""])
     options = parser.parse_args()
+    trials = [TRIALS[0], *(t for t in TRIALS[1:] if any(kind in t.name for kind in options.kinds))]
     vectors, asking = made(options.rows, options.questions, options.dim)
     gap = float(np.linalg.norm(vectors[:5000].mean(axis=0) - asking[TEXT].mean(axis=0)))
     with tempfile.TemporaryDirectory() as scratch:
@@ -101,14 +104,17 @@ def main():
         del blocks
         corpus = Corpus(sample, asking, partial(reader.vectors, space.id, space.dim))
         with reader.snapshot():
-            tuning = tune(corpus, target=options.target, budget=options.budget)
+            tuning = tune(corpus, target=options.target, budget=options.budget, trials=trials)
         reader.close()
     facts = {"rows": options.rows, "dim": options.dim, "target": options.target, "gap": round(gap, 3)}
     exact = next(point for point in tuning.points if point.setting.kind == "exact")
     for case, kinds in (("chosen by words and pictures", [TEXT, IMAGE]), ("chosen by pictures alone", [IMAGE])):
         point = choose(tuning.points, options.target, kinds)
         row("tune", case, **facts, **figures(point), p50_to_exact=round(point.p50_ms / exact.p50_ms, 3))
-    points = [{**figures(point), "pareto": point.pareto} for point in tuning.points]
+    points = [
+        {**figures(point), "p50_to_exact": round(point.p50_ms / exact.p50_ms, 3), "pareto": point.pareto}
+        for point in tuning.points
+    ]
     row("tune", "all points", **facts, seconds=round(tuning.seconds, 1), skipped=tuning.skipped, points=points)
 
 

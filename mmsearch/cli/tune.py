@@ -34,16 +34,18 @@ def command(
             from mmsearch.retrieval.plots import require
 
             require(plots)
-        tuning = settings.library().tune(
-            target=target,
-            k=k,
-            budget=budget,
-            rows=rows,
-            questions=questions,
-            seed=seed,
-            device="cpu" if device == "auto" else device,
-            dry_run=dry_run,
-        )
+        with render.progress(not settings.quiet) as tell:
+            tuning = settings.library().tune(
+                target=target,
+                k=k,
+                budget=budget,
+                rows=rows,
+                questions=questions,
+                seed=seed,
+                device="cpu" if device == "auto" else device,
+                dry_run=dry_run,
+                progress=tell,
+            )
         if plots is not None:
             from mmsearch.retrieval.tune_plot import draw
 

@@ -58,6 +58,11 @@ class Trial:
     searches: Sequence[dict[str, Any]] = ({},)
     refines: Sequence[int] = ()
 
+    @property
+    def name(self) -> str:
+        """The kind and how it is built, such as ``hash bits=512``."""
+        return _label(self.kind, self.build)
+
 
 _SHARES = [{"share": share} for share in (0.02, 0.06, 0.12, 0.25, 0.5, 1.0)]
 _REFINES = (5, 15, 50, 150)
@@ -132,10 +137,12 @@ def tune(
     budget: float = BUDGET,
     seed: int = 0,
     trials: Sequence[Trial] = TRIALS,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Tuning:
     """Measure settings for about ``budget`` seconds and choose one. Writes its indexes to a folder that is thrown away.
 
-    The training of one index is not cut short, so the last one may overrun.
+    ``trials`` begin with ``exact``, which the others are compared with. ``progress`` hears what is measured. The
+    training of one index is not cut short, so the last one may overrun.
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mmsearch-tune-") as scratch:
@@ -143,14 +150,16 @@ def tune(
         points, skipped = list[Point](), list[str]()
         for trial in trials:
             measured: list[Point] = []
+            progress(f"{trial.name}: built and asked")
             try:
                 for point in bench.measure(trial):
                     measured.append(point)  # what came before the time ended is kept
             except _OutOfTime:
-                skipped.append(f"{_label(trial.kind, trial.build)}: the time was too short")
+                skipped.append(f"{trial.name}: the time was too short")
             except MissingExtra as error:
-                skipped.append(f"{_label(trial.kind, trial.build)}: {error}")
+                skipped.append(f"{trial.name}: {error}")
             points += _useful(measured)
+        progress("latencies of all settings, in turns")
         points = _marked(bench.timed(points, started + budget))
     chosen = choose(points, target, list(corpus.questions))
     asked = {kind: len(vectors) for kind, vectors in corpus.questions.items()}
@@ -179,7 +188,7 @@ class _Bench:
 
     def measure(self, trial: Trial) -> Iterator[Point]:
         """Build one index and ask it everything in every way; ends early when even the cheapest refining suffices."""
-        started, label = time.monotonic(), _label(trial.kind, trial.build)
+        started, label = time.monotonic(), trial.name
         made = indexes.build(Setting(trial.kind, trial.build), self._blocks, *self.corpus.embeddings.vectors.shape)
         with open(os.path.join(self.scratch, label), "wb") as file:
             size = sum(file.write(chunk) for chunk in made.chunks)

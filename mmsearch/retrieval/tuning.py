@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -12,7 +12,8 @@ import numpy as np
 from mmsearch.errors import UsageError
 from mmsearch.retrieval import machine
 from mmsearch.retrieval.sentences import sentences
-from mmsearch.retrieval.tune import BUDGET, IMAGE, TEXT, Corpus, Tuning, tune
+from mmsearch.retrieval.texts import Words
+from mmsearch.retrieval.tune import BUDGET, IMAGE, TEXT, TRIALS, Corpus, Tuning, tune
 from mmsearch.store import artifacts
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import TUNED, Reader, Space
@@ -24,7 +25,8 @@ QUESTIONS = 250
 """So many in words, and as many by picture: of 2,500 nearest, 1 % is 25."""
 LEAST = 200
 """With fewer vectors there is nothing to tune."""
-BATCH = 64
+SMALL = 10_000 * 512
+"""So many numbers are scanned in a few milliseconds; to load FAISS takes a cold query 90."""
 
 
 def tune_library(
@@ -38,8 +40,11 @@ def tune_library(
     rows: int = ROWS,
     questions: int = QUESTIONS,
     seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Tuning:
     """Measure how a space is best indexed. Raises ``UsageError`` for a space with hardly any vectors.
+
+    Of a small one only the exact search is measured. ``progress`` hears what is going on.
 
     Questions by picture are stored vectors that are left out of what is searched; those in words are captions, else
     chunks of text, else sentences of our own.
@@ -53,12 +58,17 @@ def tune_library(
     asking = {IMAGE: sample.vectors[held_out]}
     texts, source = _texts(reader, questions, rng)
     if Modality.TEXT in encoder.spec.modalities:
-        asking = {TEXT: _encoded(encoder, texts), **asking}
+        progress(f"{len(texts)} texts encoded")
+        asking = {TEXT: Words(encoder).asked(texts), **asking}
     else:
         source = f"none: {space.model} reads no words"
     searched = Embeddings(sample.ids[~held_out], sample.vectors[~held_out])
     corpus = Corpus(searched, asking, partial(reader.vectors, space.id, space.dim))
-    tuning = tune(corpus, target=target, k=k, budget=budget, seed=seed)
+    small = total * space.dim <= SMALL
+    trials = TRIALS[:1] if small else TRIALS
+    tuning = tune(corpus, target=target, k=k, budget=budget, seed=seed, trials=trials, progress=progress)
+    if small:
+        tuning.skipped.append(f"all other kinds: FAISS takes longer to load than {total} vectors to be scanned")
     facts = {
         "model": space.model,
         "space": space.fingerprint,
@@ -102,11 +112,6 @@ def _texts(reader: Reader, count: int, rng: np.random.Generator) -> tuple[list[s
         if some:
             texts, sources = texts + some, [*sources, f"{len(some)} {name}"]
     return texts, ", ".join(sources)
-
-
-def _encoded(encoder: Encoder, texts: Sequence[str]) -> FloatArray:
-    parts = [encoder.encode(texts[start : start + BATCH], Modality.TEXT) for start in range(0, len(texts), BATCH)]
-    return np.concatenate(parts)
 
 
 _CAPTIONS = "SELECT DISTINCT caption FROM item WHERE caption IS NOT NULL AND gone IS NULL LIMIT 100000"

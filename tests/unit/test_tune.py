@@ -186,6 +186,20 @@ def test_a_library_is_tuned_with_questions_of_its_own(library):
     assert artifacts.tuned(library.reader, library.active_space()) == found.chosen.setting
 
 
+def test_a_small_library_is_scanned_and_nothing_else_is_built(library):
+    found = library.tune(budget=100, questions=20)
+    assert [point.name for point in found.points] == ["exact"] and found.chosen.name == "exact"
+    assert found.skipped == ["all other kinds: FAISS takes longer to load than 1500 vectors to be scanned"]
+    assert artifacts.tuned(library.reader, library.active_space()) == Setting("exact")
+
+
+def test_a_larger_library_is_tried_with_every_kind(library, monkeypatch):
+    monkeypatch.setattr(tuning_of_library, "SMALL", 0)
+    told = []
+    library.tune(budget=3, questions=20, dry_run=True, progress=told.append)
+    assert told[0] == "20 texts encoded" and [line.partition(":")[0] for line in told[1:-1]] == [t.name for t in TRIALS]
+
+
 def test_captions_ask_before_sentences(library):
     add(library, 1500, 1530, "a red thing")
     found = library.tune(budget=1, questions=50, dry_run=True)
