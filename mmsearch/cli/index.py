@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli import complete, render
-from mmsearch.cli.common import INTERRUPTED
+from mmsearch.cli.common import INTERRUPTED, numpy_alone
 from mmsearch.cli.common import command as body
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def command(
 ) -> None:
     """Index files and folders; run it again to bring the library up to date."""
     with body(context) as settings:
+        numpy_alone()
         from mmsearch.indexer.options import Options
 
         options = Options(include=include, exclude=exclude, follow_links=follow_links, retry=retry, dry_run=dry_run)

@@ -10,7 +10,7 @@ import typer
 
 from mmsearch.cli import answers, complete, hits
 from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, Preview, PreviewAs, RankPrefix
-from mmsearch.cli.common import Settings
+from mmsearch.cli.common import Settings, numpy_alone
 from mmsearch.cli.common import command as body
 from mmsearch.errors import UsageError
 
@@ -102,6 +102,8 @@ def command(
 ) -> None:
     """Find files by meaning: mmsearch query "a cat on a sofa"."""
     with body(context) as settings:
+        if batch is None:
+            numpy_alone()
         from mmsearch.types import Asked
 
         if lexical and dense:
