@@ -50,26 +50,25 @@ BARS = {
     "rerun": {"wall": 0.2},
 }
 
-LAUNCHER = """
+LAUNCHER = '''
 import os, sys, time
+from contextlib import suppress
 
-def descendants(pid):
-    found = [pid]
-    for one in found:
-        try:
-            for task in os.listdir(f"/proc/{one}/task"):
-                with open(f"/proc/{one}/task/{task}/children") as file:
-                    found += map(int, file.read().split())
-        except OSError:
-            pass
-    return found
-
-def resident(pid):
+def read(pid, name):
+    """Empty for a process that has gone."""
     try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
+        with open(f"/proc/{pid}/{name}") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+def tree(pid):
+    """Resident pages of a process and all below it. A child with its parent's own command line is a fork about to
+    become another program: its pages are its parent's."""
+    total = int((read(pid, "statm").split() or [0, 0])[1])
+    tasks = os.listdir(f"/proc/{pid}/task") if os.path.isdir(f"/proc/{pid}/task") else []
+    children = [int(child) for task in tasks for child in read(pid, f"task/{task}/children").split()]
+    return total + sum(tree(child) for child in children if read(child, "cmdline") != read(pid, "cmdline"))
 
 started, peak = time.perf_counter(), 0
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
@@ -77,12 +76,13 @@ while True:
     done, status, usage = os.wait4(pid, os.WNOHANG)
     if done:
         break
-    peak = max(peak, sum(map(resident, descendants(pid))))
+    with suppress(OSError):  # it ends while it is looked at
+        peak = max(peak, tree(pid) * os.sysconf("SC_PAGE_SIZE"))
     time.sleep(0.01)
 peak = max(peak, usage.ru_maxrss * 1024)
 os.write(2, ("\\n%f %f %f" % (time.perf_counter() - started, usage.ru_utime + usage.ru_stime, peak / 1e6)).encode())
 sys.exit(os.waitstatus_to_exitcode(status))
-"""
+'''
 
 
 def tree(command: Sequence[str], cwd: str, environment: dict[str, str]) -> Usage:

@@ -106,9 +106,13 @@ def _to_int8(source: str, folder: str) -> None:
 
 
 def _open_onnx(folder: str) -> Tower:
-    from mmsearch.encoders.onnx import open_session
+    import onnxruntime
 
-    session = open_session(os.path.join(folder, ONNX))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Threads that wait would spin, on cores that other processes decode on.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(os.path.join(folder, ONNX), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return _in_parts(lambda pixels: session.run(None, {name: pixels})[0])
 
