@@ -164,14 +164,14 @@ def _by_letter(
     terms = telling(words_of(query)[0])
     if not terms:
         return None
-    best = dict(selection.by_words(reader, any_of(terms), depth if chosen is None else None))
-    live = (reader if chosen is None else chosen).live(list(best))
+    best = dict(selection.by_words(reader, any_of(terms), depth, chosen))
+    live = reader.live(list(best))
     ranking: dict[int, Ranked] = {}
     for segment_id, score in best.items():
         if segment_id in live:
             ranking.setdefault(live[segment_id].item_id, Ranked(score, live[segment_id]))
     all_there = reader.live([segment for segment, _ in selection.by_words(reader, all_of(terms), depth)])
-    return list(ranking.values())[:depth], {segment.item_id for segment in all_there.values()}
+    return list(ranking.values()), {segment.item_id for segment in all_there.values()}
 
 
 class _Weigh:

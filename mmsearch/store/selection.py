@@ -20,18 +20,18 @@ class Selection:
     """The live segments that pass a filter, as an SQL condition on ``item i`` and ``segment s``."""
 
     def __init__(self, reader: Reader, where: str, values: list[object]) -> None:
-        self._reader, self._where, self._values = reader, where, values
+        self._reader, self.where, self.values = reader, where, values
 
     def ids(self) -> IdArray:
         """All of them, int64 ``(n,)``, ascending; not to be changed."""
-        where = f"i.gone IS NULL AND {self._where}"
+        where = f"i.gone IS NULL AND {self.where}"
         return self._reader.ids(
-            f"SELECT s.id FROM item i JOIN segment s ON s.item_id = i.id WHERE {where}", self._values
+            f"SELECT s.id FROM item i JOIN segment s ON s.item_id = i.id WHERE {where}", self.values
         )
 
     def live(self, segment_ids: Sequence[int]) -> dict[int, Found]:
         """Those among some segments, as ``Reader.live`` gives them."""
-        return self._reader.live_if(segment_ids, self._where, self._values)
+        return self._reader.live_if(segment_ids, self.where, self.values)
 
     @cached_property
     def share(self) -> float:
@@ -41,10 +41,10 @@ class Selection:
             return 0.0
         some = (least + (np.arange(SAMPLED) * GOLDEN % 1 * (most - least + 1)).astype(np.int64)).tolist()
         ((passing, of),) = self._reader.query(
-            f"SELECT count(CASE WHEN {self._where} THEN 1 END), count(*) "
+            f"SELECT count(CASE WHEN {self.where} THEN 1 END), count(*) "
             "FROM segment s JOIN item i ON i.id = s.item_id "
             f"WHERE i.gone IS NULL AND s.id IN ({marks(some)})",
-            [*self._values, *some],
+            [*self.values, *some],
         )
         return float(passing / max(1, of))
 
@@ -79,18 +79,19 @@ def select(
     return Selection(reader, " AND ".join(where), values)
 
 
-def by_words(reader: Reader, expression: str, count: int | None = None) -> list[tuple[int, float]]:
-    """Live segments whose words meet an FTS5 expression, the best first: (id, score), higher is better.
-
-    At most ``count``, None for all of them.
+def by_words(reader: Reader, expression: str, count: int, chosen: Selection | None = None) -> list[tuple[int, float]]:
+    """Live segments whose words meet an FTS5 expression, the best ``count`` of a selection: (id, score), best first.
 
     An item's own words (name, caption, camera) stand for its first segment. Scores are FTS5's bm25, its sign turned,
-    each divided by the best of its table: the two tables are ranked apart, as their words are not equally rare.
+    each divided by the best of its table: the two tables are ranked apart, as their words are not equally rare. The
+    best is that without a selection, which so does not change the order of what it lets pass.
     """
     found: dict[int, float] = {}
-    for statement in (_ITEMS, _SEGMENTS):
-        rows = reader.query(statement, (expression, -1 if count is None else count))
-        best = max((score for _, score in rows), default=0.0)
+    for everything, some in ((_ITEMS, _ITEMS_OF), (_SEGMENTS, _SEGMENTS_OF)):
+        rows = reader.query(everything, (expression, count if chosen is None else 1))
+        best = rows[0][1] if rows else 0.0
+        if rows and chosen is not None:
+            rows = reader.query(some.format(chosen.where), (expression, *chosen.values, count))
         for segment_id, score in rows:
             share = score / best if best else 1.0
             found[segment_id] = max(share, found.get(segment_id, 0.0))
@@ -98,18 +99,24 @@ def by_words(reader: Reader, expression: str, count: int | None = None) -> list[
 
 
 # A name tells more than a camera; among equals the first that was indexed comes first.
-_ITEMS = """
-SELECT (SELECT min(s.id) FROM segment s WHERE s.item_id = i.id), t.score
-FROM (SELECT rowid, -bm25(item_text, 1.0, 1.0, 0.5) AS score FROM item_text WHERE item_text MATCH ?) t
-JOIN item i ON i.id = t.rowid WHERE i.gone IS NULL AND EXISTS (SELECT 1 FROM segment s WHERE s.item_id = i.id)
-ORDER BY t.score DESC, t.rowid LIMIT ?
+_BY_NAME = "(SELECT rowid, -bm25(item_text, 1.0, 1.0, 0.5) AS score FROM item_text WHERE item_text MATCH ?) t"
+_BY_TEXT = "(SELECT rowid, -bm25(segment_text) AS score FROM segment_text WHERE segment_text MATCH ?) t"
+_FIRST = "(SELECT min(id) FROM segment WHERE item_id = i.id)"
+_ORDER = "ORDER BY t.score DESC, t.rowid LIMIT ?"
+_ITEMS = f"""
+SELECT {_FIRST}, t.score FROM {_BY_NAME} JOIN item i ON i.id = t.rowid
+WHERE i.gone IS NULL AND EXISTS (SELECT 1 FROM segment WHERE item_id = i.id) {_ORDER}
 """
-_SEGMENTS = """
-SELECT s.id, t.score
-FROM (SELECT rowid, -bm25(segment_text) AS score FROM segment_text WHERE segment_text MATCH ?) t
-JOIN segment s ON s.id = t.rowid JOIN item i ON i.id = s.item_id WHERE i.gone IS NULL
-ORDER BY t.score DESC, t.rowid LIMIT ?
+# The join, which a condition on segments needs, takes longer than the two subqueries above where nothing is left out.
+_ITEMS_OF = f"""
+SELECT s.id, t.score FROM {_BY_NAME} JOIN item i ON i.id = t.rowid JOIN segment s ON s.id = {_FIRST}
+WHERE i.gone IS NULL AND {{}} {_ORDER}
 """
+_SEGMENTS_OF = f"""
+SELECT s.id, t.score FROM {_BY_TEXT} JOIN segment s ON s.id = t.rowid JOIN item i ON i.id = s.item_id
+WHERE i.gone IS NULL AND {{}} {_ORDER}
+"""
+_SEGMENTS = _SEGMENTS_OF.format("1")
 
 
 def sample(reader: Reader, space: Space, count: int) -> FloatArray:

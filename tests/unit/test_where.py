@@ -351,3 +351,13 @@ def test_no_share_of_files_that_pass_loses_a_hit(behind, bounds, k):
     passing = [i for i in np.argsort(-scores) if least < widths[i] <= most]
     answer = library.search("red blue", k=k, where=f"width > {least} and width <= {most}")
     assert [int(os.path.basename(hit.path)[:-4]) for hit in answer] == passing[:k]
+
+
+@pytest.mark.parametrize("condition", ["size > 4MB", "width is known", "modality = audio", "size > 99MB"])
+def test_a_filter_leaves_the_order_by_the_letter(stocked, condition):
+    library, records = stocked
+    everything = [hit.path for hit in library.search("jpg gz sub", k=100, mode="lexical")]
+    passing = {hit.path for hit in library.search("red", k=100, mode="dense", where=condition)}
+    assert 10 < len(everything) <= len(records)
+    found = [hit.path for hit in library.search("jpg gz sub", k=100, mode="lexical", where=condition)]
+    assert found == [path for path in everything if path in passing]
