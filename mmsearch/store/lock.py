@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import time
 from types import TracebackType
 from typing import Self
@@ -25,7 +24,7 @@ class WriterLock:
         self._fd = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._wait(folder, time.monotonic() + timeout)
-            holder = f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+            holder = f"process {os.getpid()} on {os.uname().nodename} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, holder.encode(), 0)
         except BaseException:
