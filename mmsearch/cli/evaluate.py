@@ -11,6 +11,7 @@ import typer
 
 from mmsearch.cli import complete, render
 from mmsearch.cli.common import command as body
+from mmsearch.cli.common import numpy_alone
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def command(
 ) -> None:
     """Measure how good the answers are: mmsearch evaluate captions.jsonl --images ./images."""
     with body(context) as settings:
+        numpy_alone()  # latencies are those of `query`
         arguments = dataset or []
         if listing:
             _list(settings)

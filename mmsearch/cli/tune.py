@@ -8,6 +8,7 @@ import typer
 
 from mmsearch.cli import render
 from mmsearch.cli.common import command as body
+from mmsearch.cli.common import numpy_alone
 
 if TYPE_CHECKING:
     from mmsearch.retrieval.significance import Interval
@@ -30,6 +31,7 @@ def command(
 ) -> None:
     """Measure how your library is best indexed, asked in words and by picture; `index --index auto` uses the result."""
     with body(context) as settings:
+        numpy_alone()  # latencies are those of `query`
         if plots is not None:
             from mmsearch.retrieval.plots import require
 
