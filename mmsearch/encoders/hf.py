@@ -1,7 +1,8 @@
 """Any dual encoder of transformers, driven by what its class offers: words with pictures, with sounds, or with both.
 
 ``hf:OWNER/REPO`` is a repository in the Hugging Face cache, ``hf:PATH`` a folder: CLIP, ALIGN, SigLIP, Chinese-CLIP,
-AltCLIP, CLAP and whatever else has ``get_text_features`` beside ``get_image_features`` or ``get_audio_features``.
+AltCLIP, CLAP and whatever else has ``get_text_features`` beside ``get_image_features`` or ``get_audio_features``; PE-AV
+and its like through their ``forward`` (see `hf_forward`).
 Nothing is downloaded, no code of a repository runs, and weights are safetensors or torch files of plain tensors.
 """
 
@@ -13,14 +14,15 @@ import json
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any, cast
 
 import numpy as np
 
-from mmsearch.encoders import hf_source, known
+from mmsearch.encoders import hf_forward, hf_source, known
 from mmsearch.encoders.device import resolve
-from mmsearch.encoders.hf_inputs import Pictures, Sounds, Words
+from mmsearch.encoders.hf_inputs import Frames, Pictures, Sounds, Words
 from mmsearch.encoders.lazy import LazyEncoder
 from mmsearch.encoders.torch_base import Precision, TorchEncoder, default_precision, line, offline
 from mmsearch.errors import MissingExtra, MissingModel, UsageError
@@ -106,7 +108,7 @@ class HfEncoder(TorchEncoder):
 
     def method(self, modality: Modality) -> Callable[..., Any]:
         """The model's own method for this modality."""
-        return _methods(self.model)[modality]
+        return methods(self.model, self.inputs)[modality]
 
     def rows(self, tensors: dict[str, Any], modality: Modality) -> Any:
         """What the model makes of prepared tensors: ``(n, dim)``."""
@@ -120,8 +122,8 @@ class HfEncoder(TorchEncoder):
     def prepared(self, batch: Sequence[Media]) -> Any:
         """Normalised pixels float32 ``(n, 3, h, w)``, None if the model takes more than that (SigLIP2's patches)."""
         tensors = self.inputs[Modality.IMAGE](batch)
-        pixels = tensors.pop("pixel_values")
-        return None if tensors or pixels.ndim != 4 else pixels
+        pixels = tensors.pop("pixel_values", None)
+        return None if tensors or pixels is None or pixels.ndim != 4 else pixels
 
     def picture_module(self) -> Any:
         """A torch module from these to rows."""
@@ -147,7 +149,9 @@ class HfEncoder(TorchEncoder):
 
         parts = [inputs.cut(samples) for samples in batch]
         flat = [part for several in parts for part in several]
-        rows = torch.nn.functional.normalize(self.rows(inputs(flat), Modality.AUDIO).float(), dim=-1)
+        alike = [self.rows(inputs([flat[i] for i in some]), Modality.AUDIO) for some in inputs.alike(flat)]
+        order = torch.tensor([i for some in inputs.alike(flat) for i in some]).argsort()
+        rows = torch.nn.functional.normalize(torch.cat(alike).float(), dim=-1)[order.to(alike[0].device)]
         return torch.stack([part.mean(dim=0) for part in rows.split([len(several) for several in parts])])
 
 
@@ -158,9 +162,11 @@ def _inputs(name: str, model: Any, processor: Any) -> dict[Modality, Any]:
         found[Modality.TEXT] = Words(tokenizer, model, processor)
     if pictures := getattr(processor, "image_processor", None):
         found[Modality.IMAGE] = Pictures(name, pictures)
+    elif frames := getattr(processor, "video_processor", None):
+        found[Modality.IMAGE] = Frames(name, frames)
     if sounds := getattr(processor, "feature_extractor", None):
         found[Modality.AUDIO] = Sounds(sounds)
-    found = {modality: found[modality] for modality in _methods(model) if modality in found}
+    found = {modality: found[modality] for modality in methods(model, found) if modality in found}
     if Modality.TEXT not in found or len(found) < 2:
         raise UsageError(
             f"{name} is no dual encoder: {type(model).__name__} gives vectors of {', '.join(found) or 'nothing'} alone"
@@ -168,13 +174,14 @@ def _inputs(name: str, model: Any, processor: Any) -> dict[Modality, Any]:
     return found
 
 
-def _methods(model: Any) -> dict[Modality, Callable[..., Any]]:
+def methods(model: Any, inputs: dict[Modality, Any]) -> dict[Modality, Callable[..., Any]]:
     """What the class offers for each modality."""
     offered = {
         modality: [method for name in names if (method := getattr(model, name, None))]
         for modality, names in _METHODS.items()
     }
-    return {modality: methods[0] for modality, methods in offered.items() if methods}
+    found = {modality: some[0] for modality, some in offered.items() if some}
+    return found or hf_forward.methods(model, {modality: prepare.stand_in() for modality, prepare in inputs.items()})
 
 
 def _with_dim(encoder: HfEncoder) -> EncoderSpec:
@@ -211,15 +218,19 @@ def _model(name: str, folder: str, dtype: Any) -> Any:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         architecture = (config.architectures or [""])[0]
         kind = getattr(transformers, architecture, transformers.AutoModel)
-        model, report = kind.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=hf_source.weights(name, folder)[0].endswith(".safetensors"),
-            weights_only=True,
-            output_loading_info=True,
-        )
+        if not hasattr(kind, "get_text_features"):
+            # PE-AV in bf16 moves a value of a sound's vector by up to 0.07 (random weights): too much.
+            dtype = None
+        with hf_forward.tied_buffers(kind):
+            model, report = kind.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype or "float32",
+                local_files_only=True,
+                use_safetensors=hf_source.weights(name, folder)[0].endswith(".safetensors"),
+                weights_only=True,
+                output_loading_info=True,
+            )
     except MissingModel:
         raise
     except Exception as error:  # each format fails in its own way
@@ -252,14 +263,14 @@ def _processor(name: str, folder: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers reports on stderr, with progress bars; what matters is raised."""
+    """transformers reports on stderr, with progress bars, and on stdout; what matters is raised."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

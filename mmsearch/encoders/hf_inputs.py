@@ -38,6 +38,10 @@ class Words:
             )
         )
 
+    def stand_in(self) -> dict[str, Any]:
+        """The tensors of one short text."""
+        return self(["a"])
+
     def ids(self, text: str) -> npt.NDArray[np.int64]:
         """The tokens of one text."""
         return cast(npt.NDArray[np.int64], self([text])["input_ids"][0].numpy())
@@ -65,6 +69,18 @@ class Pictures:
     def __call__(self, batch: Sequence[Media]) -> dict[str, Any]:
         pictures = list(to_pixels(batch, "cpu"))
         return dict(self._processor(pictures, do_resize=False, input_data_format="channels_first", return_tensors="pt"))
+
+    def stand_in(self) -> dict[str, Any]:
+        """The tensors of one black picture."""
+        return self([np.zeros((self.wanted.size, self.wanted.size, 3), np.uint8)])
+
+
+class Frames(Pictures):
+    """Pictures for a model of videos: each is a video of one frame."""
+
+    def __call__(self, batch: Sequence[Media]) -> dict[str, Any]:
+        videos = list(to_pixels(batch, "cpu")[:, None])
+        return dict(self._processor(videos, do_resize=False, do_sample_frames=False, return_tensors="pt"))
 
 
 def wanted(name: str, settings: dict[str, Any]) -> ImageInput:
@@ -98,6 +114,22 @@ class Sounds:
         if not self._most or len(samples) <= self._most:
             return [samples]
         return [samples[start : start + self._most] for start in range(0, len(samples), self._most)]
+
+    def alike(self, batch: Sequence[FloatArray]) -> list[list[int]]:
+        """The places of sounds that may be prepared together.
+
+        Where the extractor fills all to one length, any may; else those of a length, as padding changes a vector.
+        """
+        if self._most:
+            return [list(range(len(batch)))]
+        places: dict[int, list[int]] = {}
+        for i, samples in enumerate(batch):
+            places.setdefault(len(samples), []).append(i)
+        return list(places.values())
+
+    def stand_in(self) -> dict[str, Any]:
+        """The tensors of a fifth of a second of silence."""
+        return self([np.zeros(self.rate // 5, np.float32)])
 
     def __call__(self, batch: Sequence[FloatArray]) -> dict[str, Any]:
         import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmsearch.encoders.clip_text import ACTIVATIONS
-from mmsearch.encoders.hf import HfEncoder
+from mmsearch.encoders.hf import HfEncoder, methods
 from mmsearch.encoders.text_plan import Plan, as_numpy
 from mmsearch.errors import EncoderError
 from mmsearch.types import Modality
@@ -18,7 +18,6 @@ def plan(encoder: HfEncoder) -> Plan:
     import torch
 
     method = encoder.method(Modality.TEXT)
-    name = method.__name__
     masked = "attention_mask" in inspect.signature(method).parameters and not encoder.words.fixed
 
     class Text(torch.nn.Module):  # type: ignore[misc]
@@ -27,7 +26,7 @@ def plan(encoder: HfEncoder) -> Plan:
             self.model = encoder.model
 
         def forward(self, ids: Any, mask: Any = None) -> Any:
-            features = getattr(self.model, name)
+            features = methods(self.model, encoder.inputs)[Modality.TEXT]
             found = features(input_ids=ids, attention_mask=mask) if masked else features(input_ids=ids)
             return torch.nn.functional.normalize(getattr(found, "pooler_output", found), dim=-1)
 

@@ -92,6 +92,7 @@ def bridged(place):
 CASES = {
     "hf-siglip": hf("siglip"),
     "hf-clap": hf("clap"),
+    "hf-pe-av": hf("pe_av"),
     "st-clip": wrapped("clip"),
     "st-siglip": wrapped("siglip"),
     "st-mean": pooled,
