@@ -111,7 +111,8 @@ def condition_of(query: Query) -> Condition | None:
 def ranked_hits(reader: Reader, query: Query, asked: Sequence[Asking]) -> list[Hit]:
     """The hits of a question, best first, at most ``query.k``. Call it inside a snapshot of the reader."""
     chosen = _chosen(reader, query)
-    thinned = query.unique or query.min_confidence > 0 or query.mode == "hybrid" or len(asked) > 1
+    # Not for `min_confidence`: where vectors of one space rank alone, the first hits are the surest.
+    thinned = query.unique or query.mode != "dense" or len(asked) > 1
     depth = max(DEPTH, 4 * query.k) if thinned else query.k
     while True:
         hits, exhausted = _hits(reader, query, asked, chosen, depth)

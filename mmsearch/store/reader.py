@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import join
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -21,14 +21,16 @@ from mmsearch.store.layout import refuse_newer, require_library
 from mmsearch.store.words import all_of
 from mmsearch.types import Detail, Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
 
+T = TypeVar("T")
+
 HOLDS = "holds:"
 """Before a space's id: the setting that lists the kinds of media it has vectors of."""
 
 TUNED = "tuned:"
 """Before a space's id: the setting that says, as JSON, how its index is to be built."""
 
-KEPT = 4
-"""Selections of ids that are remembered: the same filter comes with many questions, and costs more than the search."""
+KEPT = 8
+"""Answers that are remembered: the same filter comes with many questions, and can cost more than the search."""
 
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
@@ -114,7 +116,7 @@ class Reader:
         refuse_newer(self._one("PRAGMA user_version"))
         if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
             raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
-        self._kept: dict[tuple[object, ...], IdArray] = {}
+        self._version, self._kept = 0, dict[tuple[object, ...], object]()
         if self._one("PRAGMA user_version") == 1:
             for statement in _SEEN_FROM_FORMAT_2:
                 self._db.execute(statement)
@@ -285,15 +287,25 @@ class Reader:
         return [Failure(join(root, path), State(state), reason or "") for root, path, state, reason in rows]
 
     def ids(self, sql: str, values: Sequence[object]) -> IdArray:
-        """The ids that a statement selects, int64 ``(n,)``, ascending; remembered until somebody commits."""
-        key = (self._one("PRAGMA data_version"), sql, *values)
-        if key not in self._kept:
-            if len(self._kept) == KEPT or any(other[0] != key[0] for other in self._kept):
-                self._kept.clear()
+        """The ids that a statement selects, int64 ``(n,)``, ascending; not to be changed."""
+
+        def read() -> IdArray:
             # One string for all ids: a Python object for each row costs four times as much.
             ((ids,),) = self.query(f"SELECT group_concat(id, ' ') FROM ({sql})", values)
-            self._kept[key] = np.sort(np.fromstring(ids, np.int64, sep=" ")) if ids else np.empty(0, np.int64)
-        return self._kept[key]
+            return np.sort(np.fromstring(ids, np.int64, sep=" ")) if ids else np.empty(0, np.int64)
+
+        return self.remembered((sql, *values), read)
+
+    def remembered(self, key: tuple[object, ...], read: Callable[[], T]) -> T:
+        """What ``read`` gives, kept for the next time, but only until somebody commits."""
+        version = self._one("PRAGMA data_version")
+        if version != self._version:
+            self._version, self._kept = version, {}
+        if key not in self._kept:
+            if len(self._kept) == KEPT:
+                self._kept.clear()
+            self._kept[key] = read()
+        return cast(T, self._kept[key])
 
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""

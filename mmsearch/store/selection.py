@@ -120,7 +120,14 @@ _SEGMENTS = _SEGMENTS_OF.format("1")
 
 
 def sample(reader: Reader, space: Space, count: int) -> FloatArray:
-    """Up to ``count`` vectors of a space, float32 ``(n, dim)``, evenly spread over its rows, always the same ones."""
+    """Up to ``count`` vectors of a space, float32 ``(n, dim)``, evenly spread over its rows, always the same ones.
+
+    They are remembered: not to be changed.
+    """
+    return reader.remembered(("sample", space.id, count), lambda: _sample(reader, space, count))
+
+
+def _sample(reader: Reader, space: Space, count: int) -> FloatArray:
     # Not min and max: asked for together they would be looked for in all rows.
     ends = [
         reader.query(f"SELECT seq FROM embedding WHERE space_id = ? ORDER BY seq {order} LIMIT 1", (space.id,))
