@@ -71,6 +71,7 @@ def command(
             if len(arguments) != (0 if mine else 1) or (mine and (images or captions or split)):
                 raise UsageError("one DATASET is needed, or --mine alone: `mmsearch evaluate --list` shows the sets")
             bounds = [_bound(text) for text in fail_under]
+            _require_places(plots, run_out, qrels_out, markdown, failures)
             with tempfile.TemporaryDirectory(prefix="mmsearch-") as scratch:
                 request = None if mine else _request(arguments[0], images, captions, split, scratch)
                 asked = _read(settings, request)
@@ -85,6 +86,19 @@ def command(
                 library.close()
             _show(settings, report)
             _gate(report, bounds)
+
+
+def _require_places(plots: str | None, *files: str | None) -> None:
+    """Raise what writing the reports would, before minutes of measuring."""
+    if plots is not None:
+        from mmsearch.retrieval.plots import require
+
+        require(plots)
+    for file in (plots, *files):
+        if file is not None and not os.path.isdir(os.path.dirname(os.path.abspath(file))):
+            raise UsageError(f"{file}: no such folder")
+        if file is not None and os.path.isdir(file):
+            raise UsageError(f"{file} is a folder")
 
 
 def _request(path: str, images: str | None, captions: str | None, split: str | None, scratch: str) -> Request:

@@ -65,6 +65,8 @@ def test_evaluate_in_a_library_to_throw_away(mmsearch, captions, tmp_path):
         (["--images", "/no/such"], 2, "/no/such"),
         (["more"], 2, "one DATASET"),
         (["--mine"], 2, "--mine"),
+        (["--markdown", "/no/such/report.md"], 2, "/no/such/report.md: no such folder"),
+        (["--run-out", "/"], 2, "is a folder"),
     ],
 )
 def test_gate_and_usage(mmsearch, captions, options, code, says):
