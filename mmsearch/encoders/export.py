@@ -31,7 +31,8 @@ def export(model: str, folder: str) -> str:
     if isinstance(encoder, LazyEncoder):
         encoder = encoder.model()
     if not isinstance(encoder, TorchEncoder) or encoder.spec.image is None:
-        raise UsageError(f"{model} can't be exported: only torch models of pictures and words can")
+        why = "it has no tower for pictures" if isinstance(encoder, TorchEncoder) else "it does not run in torch"
+        raise UsageError(f"{model} can't be exported as one tower for pictures and one for words: {why}")
     newborn = f"{folder}.tmp-{os.getpid()}"
     try:
         os.makedirs(newborn)
@@ -90,9 +91,13 @@ def _normalisation(encoder: TorchEncoder) -> tuple[list[float], list[float]]:
         raise UsageError(f"{encoder.spec.name} can't be exported")
     size = cast(ImageInput, encoder.spec.image).size
     black, white = (np.full((size, size, 3), value, np.uint8) for value in (0, 255))
-    found = encoder.inputs[Modality.IMAGE]([black, white])["pixel_values"]
-    if tuple(found.shape) != (2, 3, size, size):
-        raise EncoderError(f"{encoder.spec.name} prepares pictures in a way that ONNX folders can't say")
+    found = encoder.inputs[Modality.IMAGE]([black, white]).get("pixel_values")
+    if found is None or tuple(found.shape) != (2, 3, size, size):
+        how = "as frames of a video" if found is None else f"to a tensor of {tuple(found.shape)[1:]}"
+        raise EncoderError(
+            f"{encoder.spec.name} prepares pictures {how}, in a way that ONNX folders can't say: they hold pixels "
+            f"(3, {size}, {size}) scaled by a mean and a deviation"
+        )
     # What it makes of black and of white says what it subtracts and divides by; `_compare` proves it.
     low, high = (found[i].mean(dim=(1, 2)).double().numpy() for i in (0, 1))
     std = 1 / (high - low)
