@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from PIL import Image
@@ -100,3 +101,19 @@ def test_list_names_every_set_with_its_licence(mmsearch):
         assert name in text
     document = json.loads(mmsearch("evaluate", "--list", "--json").stdout)
     assert {"name", "where", "licence", "size"} == set(document["formats"][0]["sets"][0])
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_terminal_is_told_what_is_going_on(captions, tmp_path, quiet):
+    terminal, ours = os.openpty()
+    environment = {**os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "mine"), "TERM": "xterm"}
+    command = [sys.executable, "-m", "mmsearch", "evaluate", str(captions), "--model", "fake", *["-q"] * quiet]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=ours) as process:
+        os.close(ours)
+        said = b""
+        with suppress(OSError):  # as a terminal ends whose last program is gone
+            while part := os.read(terminal, 65536):
+                said += part
+    os.close(terminal)
+    assert process.returncode == 0
+    assert (b"4 of 4 questions asked of image files" in said, b"set.jsonl:4" in said) == (not quiet, not quiet)
