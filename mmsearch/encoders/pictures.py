@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from mmsearch.encoders.lazy import Tower
+from mmsearch.errors import EncoderError
 from mmsearch.types import EncoderSpec, FloatArray, Media
 
 AT_ONCE = 16
@@ -47,15 +48,14 @@ class Runtime(NamedTuple):
 def write(model: Pictured, folder: str) -> None:
     """Write ``folder``/model.onnx: uint8 ``(n, h, w, 3)`` to unit rows float32 ``(n, dim)``, weights in float32.
 
-    Raises ``EncoderError`` for a module that torch can't export, ``MissingExtra`` without the exporter.
+    Raises ``EncoderError`` for a model that torch can't export, or that does more to pixels than to normalise them;
+    ``MissingExtra`` without the exporter.
     """
     import torch
 
     from mmsearch.encoders.export_text import write_onnx
 
-    black, white = (model.prepared([np.full(shape(model), value, np.uint8)])[0] for value in (0, 255))
-    # What becomes of black and of white tells each colour's mean and scale, whatever a model calls them.
-    low, step = (value.mean(dim=(1, 2)).float().view(1, 3, 1, 1) for value in (black, (white - black) / 255))
+    low, step = _normalisation(model)
 
     class Pixels(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -71,6 +71,23 @@ def write(model: Pictured, folder: str) -> None:
     example = torch.zeros(2, *shape(model), dtype=torch.uint8)
     several = ({0: torch.export.Dim.DYNAMIC},)
     write_onnx(Pixels(), (example,), os.path.join(folder, ONNX), ["pixels"], several)
+
+
+def _normalisation(model: Pictured) -> tuple[Any, Any]:
+    """What black becomes and what a step of one grey level adds, for each colour, as tensors ``(1, 3, 1, 1)``.
+
+    Found out by preparing black and white, whatever a model calls its mean and scale; and proved on noise.
+    """
+    import torch
+
+    noise = np.random.default_rng(0).integers(0, 256, shape(model), np.uint8)
+    plain = [np.full(shape(model), value, np.uint8) for value in (0, 255)]
+    black, white, noisy = (tensor.float() for tensor in model.prepared([*plain, noise]))
+    low, step = (value.mean(dim=(1, 2)).view(1, 3, 1, 1) for value in (black, (white - black) / 255))
+    mine = torch.from_numpy(noise).permute(2, 0, 1)[None] * step + low
+    if mine.shape[1:] != noisy.shape or not torch.allclose(mine[0], noisy, atol=1e-4):
+        raise EncoderError(f"{model.spec.name} prepares pictures in a way of its own")
+    return low, step
 
 
 def shape(model: Pictured) -> tuple[int, int, int]:
@@ -90,12 +107,15 @@ def _to_int8(source: str, folder: str) -> None:
     """Weights in 8 bits, a scale for each column; activations are scaled as they come."""
     import logging
 
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    graph = onnx.load(os.path.join(source, ONNX))
+    del graph.graph.value_info[:]  # shapes that the exporter noted, some of them wrong; they are inferred again
     logging.disable(logging.WARNING)  # it advises on the root logger, which then writes to stderr
     try:
         quantize_dynamic(
-            os.path.join(source, ONNX),
+            graph,
             os.path.join(folder, ONNX),
             weight_type=QuantType.QInt8,
             per_channel=True,

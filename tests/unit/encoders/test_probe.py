@@ -13,6 +13,7 @@ from mmsearch.encoders import pictures as ways
 from mmsearch.encoders import probe, registry
 from mmsearch.encoders.probe import Way
 from mmsearch.encoders.torch_base import TorchEncoder
+from mmsearch.errors import EncoderError
 from mmsearch.types import EncoderSpec, ImageInput, Modality
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -91,6 +92,14 @@ def test_every_runtime_is_close_to_float32(encoder, exported, tmp_path, name):
     assert found.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     assert (found * expected).sum(axis=1).min() >= (0.9999 if name == "onnx float32" else 0.999)
+
+
+def test_a_model_that_does_more_than_normalise_stays_on_torch(encoder, tmp_path, monkeypatch):
+    prepared = encoder.prepared
+    monkeypatch.setattr(encoder, "prepared", lambda batch: prepared(batch).square())
+    with pytest.raises(EncoderError, match="in a way of its own"):
+        ways.write(encoder, str(tmp_path))
+    assert not os.listdir(tmp_path)
 
 
 def test_bf16_leaves_the_model_as_it_is(encoder):
