@@ -112,6 +112,7 @@ def _to_int8(source: str, folder: str) -> None:
 
     graph = onnx.load(os.path.join(source, ONNX))
     del graph.graph.value_info[:]  # shapes that the exporter noted, some of them wrong; they are inferred again
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it advises on the root logger, which then writes to stderr
     try:
         quantize_dynamic(
@@ -122,7 +123,7 @@ def _to_int8(source: str, folder: str) -> None:
             op_types_to_quantize=["MatMul", "Gemm"],
         )
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
 
 
 def _open_onnx(folder: str) -> Tower:
