@@ -1,10 +1,9 @@
-"""Real models: ways of running an image tower on the CPU, a question's text tower, and a GPU against its own limit.
+"""Real models: ways of running an image tower on the CPU, and a question's text tower. For a GPU see `bench.gpu`.
 
 `python -m bench.encoders [--model ViT-B-32-256] [--pairs 5] [--pictures 16]`: an architecture of open_clip with random
 weights; speed does not depend on them. `cpu`: pictures a second of each way that `encoders.probe` may choose, as the
 ratio to torch float32 of pairs that ran in turns, with the least cosine. `text`: a question through numpy and through
-torch, in this process. `gpu`: pictures a second against the same arithmetic as one large bf16 matrix product, measured
-in the same run.
+torch, in this process.
 """
 
 from __future__ import annotations
@@ -87,36 +86,6 @@ def text(encoder, case: str, pairs: int) -> None:
     )
 
 
-def gpu(name: str, case: str, pairs: int, batch: int = 512) -> None:
-    """Pictures from the CPU's memory to rows in it, beside the floating-point operations of a large product."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    if not torch.cuda.is_available():
-        row("encoders", f"{case}, GPU", skipped="no CUDA device")
-        return
-    encoder = registry.load(name, "cuda:0")
-    encoder = getattr(encoder, "model", lambda: encoder)() if hasattr(encoder, "loaded") else encoder
-    pictures = list(np.random.default_rng(0).integers(0, 256, (batch, *[encoder.spec.image.size] * 2, 3), np.uint8))
-    with FlopCounterMode(display=False) as counter:
-        encoder.encode(pictures[:1], Modality.IMAGE)
-    work = counter.get_total_flops()
-    side = 8192
-    a, b = (torch.randn(side, side, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-
-    def product() -> None:
-        for _ in range(20):
-            a @ b
-        torch.cuda.synchronize()
-
-    product()
-    encoder.encode(pictures, Modality.IMAGE)
-    times = [(seconds(encoder.encode, pictures, Modality.IMAGE), seconds(product)) for _ in range(pairs)]
-    ours = [batch / turn[0] for turn in times]
-    limit = [20 * 2 * side**3 / turn[1] / work for turn in times]
-    row("encoders", f"{case}, GPU", pictures_s=spread(ours, 0), limit_s=spread(limit, 0), of_limit=ratios(ours, limit))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="ViT-B-32-256")
@@ -132,7 +101,6 @@ def main() -> None:
         pictures = list(np.random.default_rng(0).integers(0, 256, (arguments.pictures, size, size, 3), np.uint8))
         text(encoder, case, arguments.pairs)
         cpu(encoder, case, pictures, arguments.pairs)
-        gpu(name, case, arguments.pairs)
 
 
 if __name__ == "__main__":
