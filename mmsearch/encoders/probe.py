@@ -2,7 +2,7 @@
 
 The ways: torch in float32, torch with all weights in bf16, and those of `pictures`, which need no torch: ONNX Runtime
 in float32 and in int8, OpenVINO in bf16 (extra ``[openvino]``). Only ways whose vectors have a cosine of at least 0.999
-to float32 are taken. Exporting and measuring cost about a minute, so they wait for the 129th picture of a process; a
+to float32 are taken. Exporting and measuring cost a minute or two, so they wait for the 129th picture of a process; a
 way that is kept is used from the first, and then no model is loaded:
 
     $MMSEARCH_CACHE/towers/<space>/<machine>/way.json   which way, with which packages, and the sha256 of its files
