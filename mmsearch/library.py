@@ -275,7 +275,8 @@ class Library:
     ) -> Report:
         """Measure how well this library answers a set (`retrieval.datasets.read`) whose files were indexed into it.
 
-        ``depth``: so many answers of each question are kept. ``progress`` hears what is going on. Raises ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
+        ``depth``: so many answers of each question are kept. ``progress`` hears what is going on. Raises
+        ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
         """
         from mmsearch.retrieval.evaluate import Engine, evaluate
 

@@ -97,8 +97,13 @@ class HfEncoder(TorchEncoder):
             image=pictures.wanted if isinstance(pictures, Pictures) else None,
             audio_rate=sounds.rate if isinstance(sounds, Sounds) else None,
             audio_window=sounds.window if isinstance(sounds, Sounds) else 10.0,
+            text_tokens=self.words.longest,
         )
         self.spec = _with_dim(self)
+
+    def count_tokens(self, text: str) -> int:
+        """The tokens of a text, marks included, before anything is cut off."""
+        return self.words.count(text)
 
     def features(self, batch: Sequence[Media], modality: Modality) -> Any:
         inputs = self.inputs[modality]

@@ -38,6 +38,10 @@ class Words:
             )
         )
 
+    def count(self, text: str) -> int:
+        """The tokens of a text, marks included, before anything is cut off."""
+        return len(self.tokenizer(plain(text), verbose=False)["input_ids"])
+
     def stand_in(self) -> dict[str, Any]:
         """The tensors of one short text."""
         return self(["a"])

@@ -76,6 +76,11 @@ class LazyEncoder:
         rows: FloatArray = getattr(model, "encode_query", model.encode)(batch, modality)
         return rows
 
+    def count_tokens(self, text: str) -> int:
+        """The tokens of a text; only where ``spec.text_tokens`` is known."""
+        count: int = self.model().count_tokens(text)  # type: ignore[attr-defined]
+        return count
+
     def model(self) -> Encoder:
         """The whole model. Raises ``MissingModel`` if it is no longer the one that the spec describes."""
         with self._lock:

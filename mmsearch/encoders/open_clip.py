@@ -100,7 +100,14 @@ class OpenClipEncoder(TorchEncoder):
             modalities=frozenset({Modality.IMAGE, Modality.TEXT}),
             licence="the model's own",
             image=_image_input(name, cfg),
+            text_tokens=tokenizer.context_length,
         )
+
+    def count_tokens(self, text: str) -> int:
+        """The tokens of a text, marks included, before anything is cut off."""
+        # There is no common way to ask: with more room than any text of these bytes fills, padding ends the row.
+        row = self.tokenizer([plain(text)], context_length=2 * len(text.encode("utf-8", "replace")) + 16)[0]
+        return int((row != row[-1]).nonzero().max()) + 1
 
     def features(self, batch: Sequence[Media], modality: Modality) -> Any:
         if modality is Modality.TEXT:

@@ -95,7 +95,12 @@ class SentenceEncoder(TorchEncoder):
             image=_picture(name, processor) if Modality.IMAGE in kinds else None,
             audio_rate=self._rate,
             audio_window=sounds.window if sounds else 10.0,
+            text_tokens=_longest(model),
         )
+
+    def count_tokens(self, text: str) -> int:
+        """The tokens of a text, marks included and without a prompt, before anything is cut off."""
+        return len(self.model.tokenizer(plain(text), verbose=False)["input_ids"])
 
     def features(self, batch: Sequence[Media], modality: Modality) -> Any:
         return self._run(self.model.encode_document, batch, modality)
@@ -133,6 +138,12 @@ def _cast(module: Any, arguments: tuple[Any, ...]) -> None:
     for key, value in features.items():
         if getattr(value, "is_floating_point", bool)():
             features[key] = value.to(dtype)
+
+
+def _longest(model: Any) -> int | None:
+    """Tokens that the model reads; None where it does not say, or its tokenizer is not one of transformers."""
+    longest = model.max_seq_length
+    return int(longest) if longest and hasattr(model.tokenizer, "convert_tokens_to_ids") else None
 
 
 def _picture(name: str, processor: Any) -> ImageInput:

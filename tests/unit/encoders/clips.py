@@ -103,3 +103,14 @@ def put_in_cache(cache, folder, *files):
     snapshot.mkdir(parents=True)
     for file in files:
         (snapshot / file).write_bytes((folder / file).read_bytes())
+
+
+def assert_counts(encoder):
+    """What the encoder says that it reads of a text is what it reads."""
+    long = "rain "
+    while encoder.count_tokens(long) <= encoder.spec.text_tokens:
+        long += long
+    assert encoder.count_tokens("a cat") < encoder.spec.text_tokens
+    for text, same in (("a cat", False), (long, True)):
+        a, b = encoder.encode([text, text + " and wind"], Modality.TEXT)
+        assert np.allclose(a, b, atol=1e-5) == same

@@ -20,6 +20,7 @@ from tests.unit.encoders.clips import (  # noqa: E402
     TEXT,
     TEXTS,
     VISION,
+    assert_counts,
     assert_parity,
     hugging_face_text,
     load_bf16,
@@ -79,13 +80,16 @@ class TestParity:
     )
     def test_families_of_architectures(self, tmp_path, model):
         folder = save(tmp_path / "m", model)
-        assert_parity(registry.load(f"open_clip:local-dir:{folder}"), f"local-dir:{folder}")
+        encoder = registry.load(f"open_clip:local-dir:{folder}")
+        assert_parity(encoder, f"local-dir:{folder}")
+        assert_counts(encoder)
 
     def test_a_text_tower_and_tokenizer_of_hugging_face(self, tmp_path):
         folder = tmp_path / "m"
         save(folder, hugging_face_text(folder))
         encoder = registry.load(f"open_clip:local-dir:{folder}")
         assert_parity(encoder, f"local-dir:{folder}")
+        assert_counts(encoder)
         rounded = load_bf16(folder)
         texts = [encoder.encode(TEXTS, Modality.TEXT), rounded.encode(TEXTS, Modality.TEXT)]
         assert (texts[0] * texts[1]).sum(axis=1).min() > 0.999

@@ -14,6 +14,7 @@ pytest.importorskip("torchvision", reason="torchvision is not installed: no proc
 pytest.importorskip("open_clip", reason="open_clip is not installed")
 
 from tests.unit.encoders import transformers_models as models  # noqa: E402
+from tests.unit.encoders.clips import assert_counts  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 TEXTS = ["a cat on a sofa", "two dogs run", "一只猫", "rain and wind and rain " * 20]
@@ -142,3 +143,11 @@ def test_parity_and_independence_of_neighbours(folders, kind):
     for modality, (ours, _) in inputs(exact, 64).items():
         alone = np.concatenate([exact.encode([one], modality) for one in ours])
         np.testing.assert_allclose(exact.encode(ours, modality), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*models.MODELS, *SENTENCES])
+def test_what_a_model_reads_of_a_text_is_known(folders, kind):
+    """Documents are cut by this count: what is said to be too long is what the model would cut off."""
+    encoder = load(kind, folders(kind))
+    assert encoder.spec.text_tokens
+    assert_counts(encoder)
