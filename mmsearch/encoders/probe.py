@@ -34,9 +34,6 @@ CLOSE = 0.999
 WAIT = 128
 """Pictures of a process before a probe pays."""
 OWN = "torch float32"
-INT8_GAIN = 1.25
-"""How many times as fast as the best other way 8 bits must be: the pictures of a batch share their scales, so a row
-feels its neighbours by up to a hundredth."""
 _SAMPLE, _ROUNDS = 16, 3
 _NOTE = "way.json"
 
@@ -124,8 +121,7 @@ def fastest(candidates: Sequence[Way], own: Tower, sample: Sequence[Media]) -> t
             close = float((tower(sample) * expected).sum(axis=1).min()) >= CLOSE
         except Exception:  # a way that this machine or model doesn't have is no way
             continue
-        wanted = INT8_GAIN if way.name == pictures.INT8 else 1
-        if close and _gain(tower, best[1] or own, sample) > wanted:
+        if close and _gain(tower, best[1] or own, sample) > 1:
             best = way.name, tower
     return best
 

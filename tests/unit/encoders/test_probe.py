@@ -73,14 +73,6 @@ def test_the_fastest_that_is_close_wins():
     assert probe.fastest(candidates, Slow(0), [None] * 8) == (probe.OWN, None)
 
 
-def test_eight_bits_must_be_faster_by_far():
-    """One batch shares its scales, so a row feels its neighbours: not for a few per cent."""
-    other, little, far = Slow(0.1), Slow(0.09), Slow(0.02)
-    for tower, name in ((little, "close"), (far, ways.INT8)):
-        candidates = [Way("close", lambda: other), Way(ways.INT8, lambda tower=tower: tower)]
-        assert probe.fastest(candidates, Slow(0.3), [None] * 8)[0] == name
-
-
 @pytest.mark.parametrize("name", ways.RUNTIMES)
 def test_every_runtime_is_close_to_float32(encoder, exported, tmp_path, name):
     if name.startswith("openvino"):
@@ -109,13 +101,16 @@ def test_bf16_leaves_the_model_as_it_is(encoder):
     np.testing.assert_array_equal(encoder.encode(batch, Modality.IMAGE), expected)
 
 
-def test_what_runs_at_once_changes_no_row(encoder, exported, tmp_path):
-    """Float32 alone: a runtime that scales activations by the batch would feel neighbours by a hundredth."""
-    runtime = ways.RUNTIMES["onnx float32"]
+@pytest.mark.parametrize(("name", "most"), [("onnx float32", 1e-5), ("onnx int8", 1e-5), ("openvino bf16", 1e-2)])
+def test_what_runs_at_once_changes_no_row(encoder, exported, tmp_path, name, most):
+    """Nor does 8 bits: scales that are drawn from a whole batch would let a row feel its neighbours."""
+    if name.startswith("openvino"):
+        pytest.importorskip("openvino", reason="openvino is not installed")
+    runtime = ways.RUNTIMES[name]
     runtime.convert(str(exported), str(tmp_path))
     tower, batch = runtime.open(str(tmp_path)), photos(encoder, 9)
     alone = np.concatenate([tower([one]) for one in batch])
-    np.testing.assert_allclose(alone, tower(batch), atol=1e-5)
+    np.testing.assert_allclose(alone, tower(batch), atol=most)
 
 
 def test_a_choice_is_made_after_many_pictures_and_then_known(folder, encoder, monkeypatch):
