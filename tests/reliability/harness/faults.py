@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from mmsearch.indexer import ingest
 from mmsearch.retrieval import search
-from mmsearch.store import artifacts, catalog, layout, rows
+from mmsearch.store import artifacts, catalog, compare, layout, rows
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import Artifact, Reader
 
@@ -135,7 +135,7 @@ def vectors_of_another_file_reused() -> None:
 @fault("stale", "incomplete")
 def changes_told_by_size_alone() -> None:
     """A file whose size is the same is taken for unchanged."""
-    catalog._COMPARE = catalog._COMPARE.replace(catalog._SAME, "(i.size = l.size)")
+    compare.COMPARE = catalog.COMPARE = compare.COMPARE.replace(compare._SAME, "(i.size = l.size)")
 
 
 @fault("lost")
