@@ -6,7 +6,7 @@ decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -24,6 +24,8 @@ MANY_PASS = 1 / 8
 
 Candidates = tuple[IdArray, FloatArray]
 """Segment ids with their scores, best first, ties by smaller id."""
+Live = Callable[[list[int]], Mapping[int, Found | None]]
+"""What is known of those segments that are alive."""
 
 
 class Ranked(NamedTuple):
@@ -55,7 +57,7 @@ class Searcher:
         if chosen.share >= MANY_PASS:
             count = int(1.5 * spare(k) / chosen.share)
             fresh, (shortlist,) = self._fresh(vector[None], None)[0], self._indexed(vector[None], count, None)
-            hits = self._collapse(_merge([fresh, shortlist]), k, chosen)
+            hits = _collapse(_merge([fresh, shortlist]), k, chosen.live, step=spare(k) * 2)  # some are not chosen
             if self._suffices(shortlist, count, hits, k):
                 return hits
         return self.search(vector, k, chosen.ids())
@@ -63,16 +65,16 @@ class Searcher:
     def search_all(self, vectors: FloatArray, k: int, within: IdArray | None = None) -> list[list[Ranked]]:
         """What ``search`` answers to each of some unit vectors float32 ``(q, dim)``, the index asked but once."""
         fresh, first = self._fresh(vectors, within), self._indexed(vectors, spare(k), within)
-        each = zip(vectors, fresh, first, strict=True)
-        return [self._ranked(vector, new, shortlist, k, within) for vector, new, shortlist in each]
+        each, live = zip(vectors, fresh, first, strict=True), _remembering(self.reader.live)
+        return [self._ranked(vector, new, shortlist, k, within, live) for vector, new, shortlist in each]
 
     def _ranked(
-        self, vector: FloatArray, fresh: Candidates, shortlist: Candidates, k: int, within: IdArray | None
+        self, vector: FloatArray, fresh: Candidates, shortlist: Candidates, k: int, within: IdArray | None, live: Live
     ) -> list[Ranked]:
         limit = len(self.opened.index) if self.opened.index is not None else 0
         count = spare(k)
         while True:
-            hits = self._collapse(_merge([fresh, shortlist]), k)
+            hits = _collapse(_merge([fresh, shortlist]), k, live)
             if count >= limit or self._suffices(shortlist, count, hits, k):
                 return hits
             count *= 4
@@ -103,21 +105,35 @@ class Searcher:
                 mine.append(scored.row(i))
         return [_merge(mine) for mine in found]
 
-    def _collapse(self, candidates: Candidates, k: int, chosen: Selection | None = None) -> list[Ranked]:
-        """The first ``k`` live items of a selection, each by its best segment."""
-        ids, scores = candidates
-        hits: dict[int, Ranked] = {}
-        step = k + 8 if chosen is None else spare(k) * 2  # a few may be dead, and some not chosen
-        for start in range(0, len(ids), step):
-            chunk = ids[start : start + step].tolist()
-            live = (self.reader if chosen is None else chosen).live(chunk)
-            for segment_id, score in zip(chunk, scores[start : start + step].tolist(), strict=True):
-                found = live.get(segment_id)
-                if found is not None and found.item_id not in hits:
-                    hits[found.item_id] = Ranked(score, found)
-                    if len(hits) == k:
-                        return list(hits.values())
-        return list(hits.values())
+
+def _collapse(candidates: Candidates, k: int, live: Live, step: int = 0) -> list[Ranked]:
+    """The first ``k`` live items, each by its best segment; ``live`` is asked for ``step`` segments at a time."""
+    ids, scores = candidates
+    step = step or k + 8  # a few may be dead
+    hits: dict[int, Ranked] = {}
+    for start in range(0, len(ids), step):
+        chunk = ids[start : start + step].tolist()
+        alive = live(chunk)
+        for segment_id, score in zip(chunk, scores[start : start + step].tolist(), strict=True):
+            found = alive.get(segment_id)
+            if found is not None and found.item_id not in hits:
+                hits[found.item_id] = Ranked(score, found)
+                if len(hits) == k:
+                    return list(hits.values())
+    return list(hits.values())
+
+
+def _remembering(live: Live) -> Live:
+    """The same answers, each segment looked up once: many questions meet the same ones."""
+    known: dict[int, Found | None] = {}
+
+    def look(ids: list[int]) -> Mapping[int, Found | None]:
+        if new := [segment_id for segment_id in ids if segment_id not in known]:
+            known.update(dict.fromkeys(new))
+            known.update(live(new))
+        return known
+
+    return look
 
 
 def spare(k: int) -> int:
