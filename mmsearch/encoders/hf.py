@@ -23,7 +23,7 @@ import numpy as np
 from mmsearch.encoders import hf_forward, hf_source, known
 from mmsearch.encoders.device import resolve
 from mmsearch.encoders.hf_inputs import Frames, Pictures, Sounds, Words
-from mmsearch.encoders.lazy import LazyEncoder
+from mmsearch.encoders.lazy import recalled
 from mmsearch.encoders.torch_base import Precision, TorchEncoder, default_precision, line, offline
 from mmsearch.errors import MissingExtra, MissingModel, UsageError
 from mmsearch.types import Encoder, EncoderSpec, FloatArray, Media, Modality
@@ -50,12 +50,7 @@ def load(name: str, device: str = "cpu", *, precision: Precision | None = None) 
     """
     name = hf_source.absolute(name)
     key = [name, str(CODE_VERSION), *known.hub_place(), *known.versions("transformers", "tokenizers")]
-    spec = known.recall(key)
-    if spec is None:
-        return _load(name, device, precision, key)
-    if device not in ("cpu", "auto"):
-        resolve(device)
-    return LazyEncoder(spec, lambda: _load(name, device, precision, key), device)
+    return recalled(key, lambda: _load(name, device, precision, key), device)
 
 
 def _load(name: str, device: str, precision: Precision | None, key: Sequence[str]) -> HfEncoder:

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from mmsearch.encoders import known
+from mmsearch.encoders.device import resolve
 from mmsearch.errors import EncoderError, MissingModel
 from mmsearch.types import Encoder, EncoderSpec, FloatArray, Media, Modality
 
@@ -96,3 +98,16 @@ class LazyEncoder:
             if modality not in self._towers:
                 self._towers[modality] = self._makers[modality]()
             return self._towers[modality]
+
+
+def recalled(key: Sequence[str], load: Callable[[], Encoder], device: str) -> Encoder:
+    """The encoder whose spec `known.remember` kept under ``key``, behind ``load``; loaded at once where none is known.
+
+    Raises ``UsageError`` for a device that is not here.
+    """
+    spec = known.recall(key)
+    if spec is None:
+        return load()
+    if device not in ("cpu", "auto"):
+        resolve(device)
+    return LazyEncoder(spec, load, device)

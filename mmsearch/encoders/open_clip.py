@@ -23,7 +23,7 @@ from typing import Any, Literal, cast
 
 from mmsearch.encoders import known
 from mmsearch.encoders.device import resolve
-from mmsearch.encoders.lazy import LazyEncoder
+from mmsearch.encoders.lazy import recalled
 from mmsearch.encoders.open_clip_source import Source, absolute, files, find
 from mmsearch.encoders.torch_base import (
     Precision,
@@ -55,12 +55,7 @@ def load(name: str, device: str = "cpu", *, precision: Precision | None = None) 
     """
     name = absolute(name)
     key = [name, str(CODE_VERSION), *known.hub_place(), *known.versions("open_clip_torch", "transformers")]
-    spec = known.recall(key)
-    if spec is None:
-        return _load(name, device, precision, key)
-    if device not in ("cpu", "auto"):
-        resolve(device)
-    return LazyEncoder(spec, lambda: _load(name, device, precision, key), device)
+    return recalled(key, lambda: _load(name, device, precision, key), device)
 
 
 def _load(name: str, device: str, precision: Precision | None, key: Sequence[str]) -> OpenClipEncoder:

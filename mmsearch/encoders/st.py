@@ -18,7 +18,7 @@ from mmsearch.encoders import hf_source, known
 from mmsearch.encoders.device import resolve
 from mmsearch.encoders.hf import quiet, unloadable
 from mmsearch.encoders.hf_inputs import Sounds, wanted
-from mmsearch.encoders.lazy import LazyEncoder
+from mmsearch.encoders.lazy import recalled
 from mmsearch.encoders.torch_base import Precision, TorchEncoder, default_precision, offline, plain
 from mmsearch.errors import EncoderError, MissingExtra, UsageError
 from mmsearch.types import Encoder, EncoderSpec, FloatArray, ImageInput, Media, Modality
@@ -40,12 +40,7 @@ def load(name: str, device: str = "cpu", *, precision: Precision | None = None) 
     name = hf_source.absolute(name)
     packages = known.versions("sentence-transformers", "transformers", "tokenizers")
     key = [name, str(CODE_VERSION), *known.hub_place(), *packages]
-    spec = known.recall(key)
-    if spec is None:
-        return _load(name, device, precision, key)
-    if device not in ("cpu", "auto"):
-        resolve(device)
-    return LazyEncoder(spec, lambda: _load(name, device, precision, key), device)
+    return recalled(key, lambda: _load(name, device, precision, key), device)
 
 
 def _load(name: str, device: str, precision: Precision | None, key: Sequence[str]) -> SentenceEncoder:
