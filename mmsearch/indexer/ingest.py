@@ -24,7 +24,7 @@ from mmsearch.indexer.flow import flow
 from mmsearch.indexer.options import Options
 from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
 from mmsearch.indexer.remembered import remembered
-from mmsearch.indexer.scan import LISTED, walk
+from mmsearch.indexer.scan import LISTED, listed
 from mmsearch.indexer.summary import Summary
 from mmsearch.media.decode import pieces
 from mmsearch.media.files import Source
@@ -105,7 +105,8 @@ class Ingest:
         while chunk := list(islice(files, LISTED)):
             known = self.catalog.compare(scope.root_id, chunk, self.space.id, complete)
             self.summary.unchanged += len(chunk) - len(known)
-            yield from (file for file in known if not self._remembered(scope, file))
+            spec, retry = self.encoder.spec, self.options.retry
+            yield from (file for file in known if not remembered(file, scope.root, retry, spec, self.summary))
             if self._stop.is_set():
                 return
 
@@ -115,24 +116,7 @@ class Ingest:
                 reason = (error.strerror or "cannot be read").lower()
                 self.summary.failures.append(Failure(os.path.join(scope.root, path), State.TRANSIENT, reason))
 
-        library = os.stat(self.catalog.folder)
-        return walk(
-            scope.root,
-            scope.start,
-            include=self.options.include,
-            exclude=self.options.exclude,
-            follow_links=self.options.follow_links,
-            avoid={(library.st_dev, library.st_ino)},
-            on_error=failed,
-        )
-
-    def _remembered(self, scope: Scope, known: Known) -> bool:
-        """Whether what the catalog says of a file still holds, so that it need not be read; counts it if so."""
-        path = os.path.join(scope.root, known.file.path)
-        if known.state is None or not remembered(known, path, self.options.retry, self.encoder.spec):
-            return False
-        self.summary.add(path, known.state, known.reason)
-        return True
+        return listed(self.catalog.folder, scope.root, scope.start, self.options, failed)
 
     # -- doing it -------------------------------------------------------------------------------------------------
 

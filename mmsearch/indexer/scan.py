@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from mmsearch.indexer import ignore
 from mmsearch.indexer.ignore import IgnoreFile
+from mmsearch.indexer.options import Options
 from mmsearch.types import FileStat
 
 LISTED = 2000
@@ -43,6 +44,20 @@ OnError = Callable[[bytes, OSError], None]
 
 def _unheard(path: bytes, error: OSError) -> None:
     pass
+
+
+def listed(library: str, root: bytes, start: bytes, options: Options, on_error: OnError) -> Iterator[FileStat]:
+    """What a run with these options indexes below ``root/start``: never the library itself."""
+    own = os.stat(library)
+    return walk(
+        root,
+        start,
+        include=options.include,
+        exclude=options.exclude,
+        follow_links=options.follow_links,
+        avoid={(own.st_dev, own.st_ino)},
+        on_error=on_error,
+    )
 
 
 def walk(

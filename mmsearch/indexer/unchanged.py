@@ -11,11 +11,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 
 from mmsearch.errors import MMSearchError
 from mmsearch.indexer.options import Options
-from mmsearch.indexer.scan import LISTED, walk
+from mmsearch.indexer.scan import LISTED, listed
 from mmsearch.indexer.summary import Summary
 from mmsearch.store import artifacts, layout
 from mmsearch.store.compare import Known, Look
@@ -71,7 +72,7 @@ def _compared(
         if not root or not os.path.isdir(path) or any(is_below(path, other) for other in paths if other != path):
             return None
         start, failed = path[len(root) :].lstrip(b"/"), list[bytes]()
-        files = _listed(folder, root, start, options, failed)
+        files = listed(folder, root, start, options, partial(_note, failed))
         with closing(Look(folder, root_id, start)) as catalog:
             others = _others(catalog, files, space, summary)
             if not _remember(others, root, options, spec, summary) or failed or catalog.has_unlisted():
@@ -80,17 +81,8 @@ def _compared(
     return summary
 
 
-def _listed(folder: str, root: bytes, start: bytes, options: Options, failed: list[bytes]) -> Iterator[FileStat]:
-    library = os.stat(folder)
-    return walk(
-        root,
-        start,
-        include=options.include,
-        exclude=options.exclude,
-        follow_links=options.follow_links,
-        avoid={(library.st_dev, library.st_ino)},
-        on_error=lambda path, error: failed.append(path),
-    )
+def _note(failed: list[bytes], path: bytes, error: OSError) -> None:
+    failed.append(path)
 
 
 def _others(catalog: Look, files: Iterator[FileStat], space: Space, summary: Summary) -> Iterator[Known]:
@@ -106,8 +98,6 @@ def _remember(others: Iterator[Known], root: bytes, options: Options, spec: Enco
     for known in others:
         from mmsearch.indexer.remembered import remembered  # with it come the formats, which few runs need
 
-        path = os.path.join(root, known.file.path)
-        if known.state is None or not remembered(known, path, options.retry, spec):
+        if not remembered(known, root, options.retry, spec, summary):
             return False
-        summary.add(path, known.state, known.reason)
     return True
