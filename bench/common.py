@@ -9,6 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmsearch.store.reader import Space
+    from mmsearch.types import EncoderSpec
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,26 @@ def ratios(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
 def row(bench: str, case: str, **figures: object) -> None:
     """One JSON line; ``load`` is the system's at that moment: above 0.3, discard wall times and keep ratios."""
     print(json.dumps({"bench": bench, "case": case, "load": round(os.getloadavg()[0], 2), **figures}), flush=True)
+
+
+def fill(folder: str, spec: EncoderSpec, vectors: Any) -> Space:
+    """A library of photos that are not there, with these unit vectors float32 ``(n, dim)``."""
+    from mmsearch.store import roots
+    from mmsearch.store.catalog import Catalog, Record
+    from mmsearch.types import FileStat, Modality, State
+
+    with Catalog(folder) as catalog:
+        space, scope = catalog.space(spec), roots.claim(catalog, b"/photos")
+        for start in range(0, len(vectors), 5000):
+            records = [
+                Record(
+                    file=FileStat(b"%d.jpg" % i, 1, 1, i),
+                    state=State.OK,
+                    modality=Modality.IMAGE,
+                    spans=(None,),
+                    vectors=vectors[i : i + 1],
+                )
+                for i in range(start, min(start + 5000, len(vectors)))
+            ]
+            catalog.write_batch(scope.root_id, space.id, records)
+    return space

@@ -14,33 +14,20 @@ import tempfile
 
 import numpy as np
 
-from bench.common import Usage, process, ratios, row, spread
+from bench.common import Usage, fill, process, ratios, row, spread
 from mmsearch.encoders import registry
-from mmsearch.store import artifacts, roots
-from mmsearch.store.catalog import Catalog, Record
-from mmsearch.types import FileStat, Modality, State
+from mmsearch.store import artifacts
+from mmsearch.store.catalog import Catalog
 
 QUESTION = "a cat on a sofa"
 
 
-def fill(folder: str, count: int) -> None:
+def library(folder: str, count: int) -> None:
     spec = registry.load("mini").spec
     vectors = np.random.default_rng(0).standard_normal((count, spec.dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    space = fill(folder, spec, vectors)
     with Catalog(folder) as catalog:
-        space, scope = catalog.space(spec), roots.claim(catalog, b"/photos")
-        for start in range(0, count, 5000):
-            records = [
-                Record(
-                    file=FileStat(b"%d.jpg" % i, 1, 1, i),
-                    state=State.OK,
-                    modality=Modality.IMAGE,
-                    spans=(None,),
-                    vectors=vectors[i : i + 1],
-                )
-                for i in range(start, min(start + 5000, count))
-            ]
-            catalog.write_batch(scope.root_id, space.id, records)
         artifacts.refresh(catalog, space)
 
 
@@ -54,7 +41,7 @@ def main() -> None:
     compare("help", floor, [*program, "--help"], arguments.runs)
     for count in arguments.rows:
         with tempfile.TemporaryDirectory() as scratch:
-            fill(f"{scratch}/library", count)
+            library(f"{scratch}/library", count)
             compare(
                 f"{count} files",
                 floor,

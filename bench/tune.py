@@ -18,12 +18,10 @@ from functools import partial
 
 import numpy as np
 
-from bench.common import row
+from bench.common import fill, row
 from mmsearch.retrieval.tune import IMAGE, TEXT, TRIALS, Corpus, choose, tune
-from mmsearch.store import roots
-from mmsearch.store.catalog import Catalog, Record
 from mmsearch.store.reader import Reader
-from mmsearch.types import Embeddings, EncoderSpec, FileStat, Modality, State
+from mmsearch.types import Embeddings, EncoderSpec, Modality
 
 TOPICS, INNER = 4000, 128
 
@@ -56,26 +54,6 @@ def _unit(vectors):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def fill(folder, vectors):
-    """A library with these vectors; the space it gave them."""
-    spec = EncoderSpec(name="made", space="made", dim=vectors.shape[1], modalities=frozenset(Modality), licence="none")
-    with Catalog(folder) as catalog:
-        space, scope = catalog.space(spec), roots.claim(catalog, b"/photos")
-        for start in range(0, len(vectors), 5000):
-            records = [
-                Record(
-                    file=FileStat(b"%d.jpg" % i, 1, 1, i),
-                    state=State.OK,
-                    modality=Modality.IMAGE,
-                    spans=(None,),
-                    vectors=vectors[i : i + 1],
-                )
-                for i in range(start, min(start + 5000, len(vectors)))
-            ]
-            catalog.write_batch(scope.root_id, space.id, records)
-    return space
-
-
 def figures(point):
     recall = {f"{kind}_recall": [round(x, 4) for x in interval] for kind, interval in point.recall.items()}
     cost = {"p50_ms": round(point.p50_ms, 2), "p95_ms": round(point.p95_ms, 2), "build_s": round(point.build_s, 1)}
@@ -96,7 +74,8 @@ def main():
     gap = float(np.linalg.norm(vectors[:5000].mean(axis=0) - asking[TEXT].mean(axis=0)))
     with tempfile.TemporaryDirectory() as scratch:
         folder = os.path.join(scratch, "library")
-        space = fill(folder, vectors)
+        spec = EncoderSpec(name="made", space="made", dim=options.dim, modalities=frozenset(Modality), licence="none")
+        space = fill(folder, spec, vectors)
         del vectors
         reader = Reader(folder)
         blocks = list(reader.blocks(space.id, space.dim))

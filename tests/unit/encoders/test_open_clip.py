@@ -124,7 +124,9 @@ class TestInputs:
             encoder.encode([picture], Modality.IMAGE)
 
     def test_bytes_that_are_no_text_do_not_raise(self, encoder):
-        check_unit_rows(encoder.encode([os.fsdecode(b"caf\xe9")], Modality.TEXT))
+        rows = encoder.encode([os.fsdecode(b"caf\xe9")], Modality.TEXT)
+        check_unit_rows(rows)
+        assert rows.shape == (1, encoder.spec.dim)
 
 
 class TestDevice:
