@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mmsearch.encoders import registry
+from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.errors import NoLibrary, UsageError
 from mmsearch.retrieval.arrange import arranged
-from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for, spoken
-from mmsearch.retrieval.embed import embed, unit
+from mmsearch.retrieval.ask import Answer, Asker, Engine, spaces_for, words_of
+from mmsearch.retrieval.embed import AT_ONCE, embed, unit
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
 from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, require_same_space
@@ -46,18 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Answer", "Library"]
 
 DEFAULT_MODEL = "mini"
-
-
-@dataclass(slots=True)
-class _Clock:
-    started: float = field(default_factory=time.perf_counter)
-    laps: dict[str, float] = field(default_factory=dict)
-
-    def lap(self, name: str) -> None:
-        self.laps[name] = (time.perf_counter() - self.started) * 1e3 - sum(self.laps.values())
-
-    def total(self) -> dict[str, float]:
-        return {**self.laps, "total": sum(self.laps.values())}
 
 
 class Library:
@@ -213,15 +202,16 @@ class Library:
 
     def ask(self, query: Query, device: str = "cpu", *, allow_url: bool = False) -> Answer:
         """Answer a question; ``allow_url`` lets it fetch the addresses among its parts."""
-        if query.k < 1:
-            raise UsageError(f"k must be at least 1, not {query.k}")
-        if not query.parts:
-            raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+        return next(self.ask_many([query], device, allow_url=allow_url))
 
-        def vector(space: Space) -> FloatArray:
-            return embed(self._asker(space, device), spoken(query), space, allow_url=allow_url)
-
-        return self._answer(query, device, vector)
+    def ask_many(self, queries: Iterable[Query], device: str = "cpu", *, allow_url: bool = False) -> Iterator[Answer]:
+        """Answer questions one after the other, as ``ask`` does; neighbours of like options are encoded together."""
+        for like, some in _alike(queries):
+            if like.k < 1:
+                raise UsageError(f"k must be at least 1, not {like.k}")
+            if not all(query.parts for query in some):
+                raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+            yield from self._answers(some, device, allow_url=allow_url)
 
     def similar(self, path: str | bytes, query: Query | None = None, device: str = "cpu") -> Answer:
         """The items that are nearest to a file, without itself; if it is indexed, by its stored vectors.
@@ -238,31 +228,44 @@ class Library:
                 return unit(stored.mean(axis=0))
             return embed(self._asker(space, device), query.parts, space)
 
-        answer = self._answer(replace(query, k=query.k + 1), device, vector)
+        (answer,) = self._answers([replace(query, k=query.k + 1, mode="dense")], device, vectors=vector)
         others = [hit for hit in answer if hit.item_id != item_id][: query.k]
         return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(others, 1)))
 
-    def _answer(self, query: Query, device: str, vector: Callable[[Space], FloatArray]) -> Answer:
-        clock = _Clock()
-        active = self.active_space()
-        spaces = [] if query.mode == "lexical" else spaces_for(self.reader, active)
+    def _answers(
+        self,
+        queries: Sequence[Query],
+        device: str,
+        *,
+        allow_url: bool = False,
+        vectors: Callable[[Space], FloatArray] | None = None,
+    ) -> Iterator[Answer]:
+        """The answers to questions that differ in their parts alone."""
+        started = time.perf_counter()
+        active, like = self.active_space(), queries[0]
+        spaces = [] if like.mode == "lexical" else spaces_for(self.reader, active)
         opened = [
             artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device)) for space in spaces
         ]
-        clock.lap("load")
-        asked = [Asking(space, index, vector(space)) for space, index in zip(spaces, opened, strict=True)]
-        clock.lap("encode")
-        with self.reader.snapshot():
-            hits = ranked_hits(self.reader, query, asked)
-        clock.lap("search")
-        return Answer(
-            hits=tuple(arranged(hits, query.sort, query.group)),
-            space=active,
-            index=opened[0].kind if opened else "words",
-            took_ms=clock.total(),
-            notes=tuple(note for index in opened for note in index.notes),
-            spaces=tuple((space, index.kind) for space, index in zip(spaces, opened, strict=True)),
-        )
+        engines = [
+            Engine(space, index, partial(self._asker, space, device))
+            for space, index in zip(spaces, opened, strict=True)
+        ]
+        load = time.perf_counter() - started
+        with one_thread(), self.reader.snapshot():
+            asker = Asker(self.reader, engines, like, allow_url=allow_url, vectors=vectors)
+            found = asker.hits(queries)
+        total = time.perf_counter() - started
+        took = {"load": load, "encode": asker.encoding_s, "search": total - load - asker.encoding_s, "total": total}
+        for hits in found:
+            yield Answer(
+                hits=tuple(arranged(hits, like.sort, like.group)),
+                space=active,
+                index=opened[0].kind if opened else "words",
+                took_ms={name: 1e3 * seconds / len(queries) for name, seconds in took.items()},
+                notes=tuple(note for index in opened for note in index.notes),
+                spaces=tuple((space, index.kind) for space, index in zip(spaces, opened, strict=True)),
+            )
 
     def evaluate(
         self,
@@ -429,6 +432,25 @@ def _reader_of_words(folder: str, encoder: Encoder) -> Encoder:
     made = cast(bridge.BridgeEncoder, encoder)
     bridge.keep(folder, made)
     return made.image
+
+
+def _alike(queries: Iterable[Query]) -> Iterator[tuple[Query, list[Query]]]:
+    """Runs of questions, at most ``AT_ONCE``, that differ in their parts alone, each with its first.
+
+    What quotes a word is a filter of its own.
+    """
+    run: list[Query] = []
+    for query in queries:
+        if run and (len(run) == AT_ONCE or _options(query) != _options(run[0])):
+            yield run[0], run
+            run = []
+        run.append(query)
+    if run:
+        yield run[0], run
+
+
+def _options(query: Query) -> tuple[Query, list[str]]:
+    return replace(query, parts=()), [] if query.mode == "dense" else words_of(query)[1]
 
 
 def _absolute(path: str | bytes) -> bytes:

@@ -69,6 +69,7 @@ def fields(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
+        "cosine": None if hit.cosine is None else round(hit.cosine, 6),
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
         "path": hit.path,
         "modality": hit.modality,

@@ -51,16 +51,24 @@ class Searcher:
         return self.search_all(vector[None], k, within)[0]
 
     def search_in(self, vector: FloatArray, k: int, chosen: Selection | None) -> list[Ranked]:
-        """What ``search`` answers among the segments of a selection, which is tested hit by hit if most pass."""
+        """What ``search`` answers among the segments of a selection."""
+        return self.search_all_in(vector[None], k, chosen)[0]
+
+    def search_all_in(self, vectors: FloatArray, k: int, chosen: Selection | None) -> list[list[Ranked]]:
+        """What ``search_all`` answers among the segments of a selection, which is tested hit by hit if most pass."""
         if chosen is None:
-            return self.search(vector, k)
-        if chosen.share >= MANY_PASS:
-            count = int(1.5 * spare(k) / chosen.share)
-            fresh, (shortlist,) = self._fresh(vector[None], None)[0], self._indexed(vector[None], count, None)
-            hits = _collapse(_merge([fresh, shortlist]), k, chosen.live, step=spare(k) * 2)  # some are not chosen
-            if self._suffices(shortlist, count, hits, k):
-                return hits
-        return self.search(vector, k, chosen.ids())
+            return self.search_all(vectors, k)
+        if chosen.share < MANY_PASS:
+            return self.search_all(vectors, k, chosen.ids())
+        count = int(1.5 * spare(k) / chosen.share)
+        fresh, first = self._fresh(vectors, None), self._indexed(vectors, count, None)
+        live = _remembering(chosen.live)
+        found: list[list[Ranked]] = []
+        for vector, new, shortlist in zip(vectors, fresh, first, strict=True):
+            hits = _collapse(_merge([new, shortlist]), k, live, step=spare(k) * 2)  # some are not chosen
+            enough = self._suffices(shortlist, count, hits, k)
+            found.append(hits if enough else self.search(vector, k, chosen.ids()))
+        return found
 
     def search_all(self, vectors: FloatArray, k: int, within: IdArray | None = None) -> list[list[Ranked]]:
         """What ``search`` answers to each of some unit vectors float32 ``(q, dim)``, the index asked but once."""

@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
+from mmsearch.encoders.sentences import sentences
 from mmsearch.errors import UsageError
 from mmsearch.retrieval import machine
-from mmsearch.retrieval.sentences import sentences
 from mmsearch.retrieval.texts import Words
 from mmsearch.retrieval.tune import BUDGET, IMAGE, TEXT, TRIALS, Corpus, Tuning, tune
 from mmsearch.store import artifacts
