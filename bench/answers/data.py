@@ -122,28 +122,18 @@ def noun_part(noun: str) -> str:
 
 
 @cache
-def absent_nouns() -> tuple[str, ...]:
-    """Nouns that no caption of val names."""
+def absent_things() -> dict[str, frozenset[str]]:
+    """Nouns and sentences on what no photo of val shows, each with the words that no caption of val has."""
+    named = frozenset().union(*(photo.words for photo in flickr("val")))
     asked = dict.fromkeys((HERE / "absent_nouns.txt").read_text().split())
-    named = frozenset().union(*(photo.words for photo in flickr("val")))
-    return tuple(noun for noun in asked if not forms(noun) & named)
-
-
-@cache
-def absent_sentences() -> tuple[str, ...]:
-    """Sentences on what no photo of val shows."""
-    return tuple((HERE.parent / "absent.txt").read_text().splitlines())
-
-
-@cache
-def forbidden() -> frozenset[str]:
-    """Words of absent things: whichever photo of train has one in a caption stays out of every library here."""
-    named = frozenset().union(*(photo.words for photo in flickr("val")))
-    words = {word for sentence in absent_sentences() for word in telling(sentence)} - named
-    return frozenset(words).union(*map(forms, absent_nouns()))
+    found = {noun: forms(noun) for noun in asked if not forms(noun) & named}
+    for sentence in (HERE.parent / "absent.txt").read_text().splitlines():
+        found[sentence] = frozenset(telling(sentence)) - named
+    return found
 
 
 @cache
 def train() -> tuple[Photo, ...]:
-    """The photos of train whose captions name nothing that is asked for as absent."""
-    return tuple(photo for photo in flickr("train") if not photo.words & forbidden())
+    """The photos of train whose captions have no word of what is absent from val: it is absent from them too."""
+    forbidden = frozenset().union(*absent_things().values())
+    return tuple(photo for photo in flickr("train") if not photo.words & forbidden)

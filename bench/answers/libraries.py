@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.answers.data import HERE
+from bench.answers.data import HERE, coco_captions, shuffled
 from bench.answers.make import ARRANGEMENTS, File, Recipe, write
+from bench.answers.texts import TINY
 from mmsearch import Library
 from mmsearch.encoders import registry
 from mmsearch.store import layout
@@ -63,3 +65,37 @@ def library_a(keep: Path, recipe: Recipe, files: list[File], model: str, name: s
 
     folder = kept(keep, f"{name}-{recipe.name}", model, make)
     return {one: (folder / f"{one}.library", folder / one) for one in ARRANGEMENTS}
+
+
+def with_tiny_texts(keep: Path, recipe: Recipe, files: list[File], model: str, name: str) -> Path:
+    """Library A by number with five tiny texts and no other."""
+    library, tree = library_a(keep, recipe, files, model, name)["number"]
+
+    def make(folder: Path) -> None:
+        shutil.copytree(library, folder / "tiny.library")
+        with Library(str(folder / "tiny.library")) as opened:
+            for file in files:
+                if file.kind == "text" and file.name not in list(TINY)[:5]:
+                    opened.forget(str(tree / file.path("number")))
+
+    return kept(keep, f"{name}-tiny-{recipe.name}", model, make) / "tiny.library"
+
+
+def with_notes(
+    keep: Path, recipe: Recipe, files: list[File], model: str, name: str, count: int
+) -> tuple[Path, dict[str, str]]:
+    """Library A by number beside so many notes that describe scenes, and the notes by path below A's tree."""
+    library, tree = library_a(keep, recipe, files, model, name)["number"]
+    notes = shuffled(coco_captions(), f"notes {recipe.name}")[:count]
+    names = [f"notebook/{i // 100:02}/{i:04}.txt" for i in range(len(notes))]
+
+    def make(folder: Path) -> None:
+        for path, note in zip(names, notes, strict=True):
+            (folder / "notes" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "notes" / path).write_text(f"{note}\n", encoding="utf-8")
+        shutil.copytree(library, folder / "notes.library")
+        indexed(folder / "notes.library", folder / "notes", model)
+
+    folder = kept(keep, f"{name}-notes-{count}-{recipe.name}", model, make)
+    below = [os.path.relpath(folder / "notes" / path, tree) for path in names]
+    return folder / "notes.library", dict(zip(below, notes, strict=True))

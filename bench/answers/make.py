@@ -13,6 +13,8 @@ from bench.answers.texts import texts
 
 CAMERAS = ("Canon EOS 80D", "NIKON D7500", "ILCE-7M3", "iPhone 12", "Pixel 6")
 ARRANGEMENTS = ("number", "content")
+TRAIN, FILMS, STILLS = 400, 4, 6
+"""Photos of train beside all of val's and ImageNet's; films, of so many stills each."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class File:
 
 def planned(recipe: Recipe, *, small: bool = False) -> list[File]:
     """The files of a library. ``small``: a quarter of the photos, for a look whether all works."""
-    pictures = [*flickr("val"), *train_for(recipe)[:400], *imagenet()]
+    pictures = [*flickr("val"), *train_for(recipe)[:TRAIN], *imagenet()]
     if small:
         pictures = [photo for photo in pictures if share("small", photo.source.name) < 0.25]
     order = shuffled([photo.source.name for photo in pictures], f"{recipe.name} numbers")
@@ -94,6 +96,11 @@ def planned(recipe: Recipe, *, small: bool = False) -> list[File]:
     for i, name in enumerate(shuffled([path.name for path, _ in sounds()], f"{recipe.name} sounds")[:120]):
         path, sound = next((path, sound) for path, sound in sounds() if path.name == name)
         files.append(File(f"REC_{i + 1:03}.ogg", "audio", _same("2024/recordings"), photo=Photo(path), sound=sound))
+    stills = train_for(recipe)[TRAIN : TRAIN + FILMS * STILLS]
+    for i in range(0, 0 if small else len(stills), STILLS):
+        files.append(
+            File(f"VID_{i // STILLS + 1:04}.mp4", "video", _same("2024/films"), stills=tuple(stills[i : i + STILLS]))
+        )
     for name, text in texts(recipe.name).items():
         folder = "documents" if "manual" in name else "notes" if share("place", name) < 0.7 else "misc notes"
         files.append(File(name, "text", _same(folder), text=text))
@@ -183,9 +190,27 @@ def _sound_bytes(file: File) -> bytes:
     return file.photo.source.read_bytes()
 
 
+def _film_bytes(file: File) -> bytes:
+    """Each still for three seconds, five frames a second."""
+    import av
+    from PIL import Image
+
+    out = BytesIO()
+    with av.open(out, "w", format="mp4") as film:
+        pictures = film.add_stream("libx264", rate=5, width=224, height=224, pix_fmt="yuv420p")
+        for still in file.stills:
+            with Image.open(still.source) as image:
+                frame = av.VideoFrame.from_image(image.convert("RGB").resize((224, 224)))
+            for _ in range(15):
+                film.mux(pictures.encode(frame))
+        film.mux(pictures.encode(None))
+    return out.getvalue()
+
+
 WRITERS: dict[str, Callable[[File], bytes]] = {
     "image": _photo_bytes,
     "audio": _sound_bytes,
+    "video": _film_bytes,
     "text": lambda file: file.text.encode(),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from bench.answers.data import noun_part, nouns, part_of, share, shuffled, telling, tokens
+from bench.answers.data import PARTS, noun_part, nouns, part_of, share, shuffled, telling, tokens
 from bench.answers.make import File, Recipe, part_of_file
 from bench.answers.texts import paragraphs
 
@@ -30,7 +30,6 @@ HEARD = {"dog bark": "dog animal", "baby cry": "baby", "rain": "rain", "sea wave
 WNIDS = {"dog": [(2085620, 2113978)], "bird": [(1514668, 1622779), (1795545, 2058221)], "cat": [(2123045, 2124075)],
          "fish": [(1440764, 1498041), (2514041, 2655020)], "animal": [(1440764, 2510455)]}  # fmt: skip
 """Where an ImageNet class lies that is a kind of it."""
-ORDER = ("number", "content")
 
 
 @dataclass(frozen=True)
@@ -182,17 +181,16 @@ def sidecar_words(place: Place) -> Iterator[Question]:
 
 
 def chunk_words(place: Place) -> Iterator[Question]:
-    """Four words of a paragraph of a text, in any order, that no other file's paragraph has together."""
-    bags = [(file, set(telling(text))) for file, text in _written(place)]
-    for file, bag in bags:
-        if (
-            file.sidecar
-            or len(bag) < 8
-            or share("chunk", file.name, sorted(bag)) > (0.12 if "manual" in file.name else 1)
-        ):
+    """Four words of a paragraph's beginning, in any order, that no other file's paragraph has together.
+
+    Of fourteen words in a row: what stands further apart may be in two chunks.
+    """
+    bags = [(file, set(telling(text)), set(telling(" ".join(text.split()[:14])))) for file, text in _written(place)]
+    for file, _, start in bags:
+        if file.sidecar or share("chunk", file.name, sorted(start)) > (0.15 if "manual" in file.name else 1):
             continue
-        words = shuffled([word for word in bag if len(word) > 3], f"chunk {place.recipe.name}")[:4]
-        if len(words) == 4 and {id(f) for f, other in bags if set(words) <= other} == {id(file)}:
+        words = shuffled([word for word in start if len(word) > 3], f"chunk {place.recipe.name}")[:4]
+        if len(words) == 4 and {id(other) for other, bag, _ in bags if set(words) <= bag} == {id(file)}:
             yield Question(" ".join(words), place.same(file), part_of(" ".join(words)))
 
 
@@ -209,7 +207,7 @@ def sounds_by_name(place: Place) -> Iterator[Question]:
     for sound, texts in SOUNDS.items():
         right = frozenset(place.path(file) for file in place.files if file.sound == sound)
         for i, text in enumerate(shuffled(texts, place.recipe.name)):
-            yield Question(text, right, ORDER_OF_PARTS[i % 2])
+            yield Question(text, right, PARTS[i % 2])
 
 
 def mixed(place: Place) -> Iterator[Question]:
@@ -242,10 +240,9 @@ def in_words(place: Place) -> Iterator[Question]:
             place.path(file) for file in place.files
             if all(word in place.path(file).lower() or file.taken[:4] == word for word in words)
         )  # fmt: skip
-        yield Question(text, right, ORDER_OF_PARTS[i % 2])
+        yield Question(text, right, PARTS[i % 2])
 
 
-ORDER_OF_PARTS = ("constants", "test")
 KNOWN: dict[str, Kind] = {
     "captions as they come": captions,
     "captions that share a word with a folder": sharing,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from bench.answers import questions
 from bench.answers.ask import BASE, MODES, Asker, Found
 from bench.answers.data import nouns, tokens
-from bench.answers.make import File
+from bench.answers.make import File, Recipe
 from bench.answers.questions import Place, Question
 from bench.answers.score import average_precision, hit, interval, precision
 from bench.common import row
@@ -35,7 +35,9 @@ def measured(asked: Sequence[Question], answers: Sequence[Sequence[Found]], many
     return values
 
 
-def report(case: str, part: str, mode: str, values: dict[str, list[float]], base: dict[str, list[float]]) -> Figures:
+def report(
+    case: str, part: str, mode: str, values: dict[str, list[float]], base: dict[str, list[float]], **more: object
+) -> Figures:
     """Print a row; its figures, the differences to ``base`` too."""
     figures = {name: interval(of_each) for name, of_each in values.items()}
     over = {
@@ -44,7 +46,7 @@ def report(case: str, part: str, mode: str, values: dict[str, list[float]], base
         if mode != BASE and name in base
     }
     count = len(next(iter(values.values())))
-    row("answers", case, part=part, mode=mode, questions=count, **figures, **over)
+    row("answers", case, part=part, mode=mode, questions=count, **figures, **over, **more)
     return {**figures, **over, "questions": [count]}
 
 
@@ -63,12 +65,12 @@ def rows(case: str, part: str, asked: Sequence[Question], asker: Asker, many: bo
 
 
 def wrong_text_first(
-    place: Place, part: str, asker: Asker, case: str, modes: Iterable[str], notes: Sequence[str] = ()
+    place: Place, part: str, asker: Asker, modes: Iterable[str], where: str = "", notes: dict[str, str] | None = None
 ) -> Results:
     """In how many questions of one noun a text without the word comes before the first photo that is right."""
-    asked = questions.of("single nouns", place, part)
+    case, asked = f"wrong text before the first right photo{where}", questions.of("single nouns", place, part)
     said = {place.path(file): set(tokens(file.text)) for file in place.files if file.kind == "text"}
-    said |= {path: set(tokens(text)) for path, text in notes}
+    said |= {path: set(tokens(text)) for path, text in (notes or {}).items()}
     results: Results = {}
     for mode in (BASE, *modes):
         answers = asker([question.text for question in asked], mode, DEEP)
@@ -99,5 +101,18 @@ def of_library(
                 asked = questions.of(kind, place, part)
                 results |= rows(f"{kind}, by {arrangement}", part, asked, asker, kind in questions.SETS, modes)
         if arrangement == "number":
-            results |= wrong_text_first(place, part, asker, "wrong text before the first right photo", modes)
+            results |= wrong_text_first(place, part, asker, modes)
     return results
+
+
+def narrow(files: Sequence[File], recipe: Recipe, asker: Asker, part: str) -> Results:
+    """The same questions of an encoder whose cosines lie as CLIP's do."""
+    place = Place(files, recipe, "number")
+    results: Results = {}
+    for kind in NARROW_KINDS:
+        asked = questions.of(kind, place, part)
+        results |= rows(f"narrow cosines: {kind}", part, asked, asker, kind in questions.SETS, ["hybrid"])
+    return results | wrong_text_first(place, part, asker, ["hybrid"], ", narrow cosines")
+
+
+NARROW_KINDS = ("captions as they come", "single nouns", "sounds by name")
