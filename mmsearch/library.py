@@ -27,7 +27,7 @@ from mmsearch.retrieval.ask import Answer, Asker, Engine, spaces_for, words_of
 from mmsearch.retrieval.embed import AT_ONCE, embed, unit
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, require_same_space
+from mmsearch.types import Asked, Encoder, FloatArray, Modality, Mode, Query, require_same_space
 
 if TYPE_CHECKING:
     import threading
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.datasets.base import Dataset
     from mmsearch.retrieval.measured import Report
     from mmsearch.retrieval.tune import Tuning
+    from mmsearch.store.artifacts import Opened
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
 
@@ -244,13 +245,7 @@ class Library:
         started = time.perf_counter()
         active, like = self.active_space(), queries[0]
         spaces = [] if like.mode == "lexical" else spaces_for(self.reader, active)
-        opened = [
-            artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device)) for space in spaces
-        ]
-        engines = [
-            Engine(space, index, partial(self._asker, space, device))
-            for space, index in zip(spaces, opened, strict=True)
-        ]
+        engines = [Engine(space, self._opened(space, device), partial(self._asker, space, device)) for space in spaces]
         load = time.perf_counter() - started
         with one_thread(), self.reader.snapshot():
             asker = Asker(self.reader, engines, like, allow_url=allow_url, vectors=vectors)
@@ -261,16 +256,17 @@ class Library:
             yield Answer(
                 hits=tuple(arranged(hits, like.sort, like.group)),
                 space=active,
-                index=opened[0].kind if opened else "words",
+                index=engines[0].opened.kind if engines else "words",
                 took_ms={name: 1e3 * seconds / len(queries) for name, seconds in took.items()},
-                notes=tuple(note for index in opened for note in index.notes),
-                spaces=tuple((space, index.kind) for space, index in zip(spaces, opened, strict=True)),
+                notes=tuple(note for engine in engines for note in engine.opened.notes),
+                spaces=tuple((engine.space, engine.opened.kind) for engine in engines),
             )
 
     def evaluate(
         self,
         dataset: Dataset,
         *,
+        mode: Mode = "hybrid",
         depth: int = 100,
         seed: int = 0,
         device: str = "cpu",
@@ -278,21 +274,26 @@ class Library:
     ) -> Report:
         """Measure how well this library answers a set (`retrieval.datasets.read`) whose files were indexed into it.
 
-        ``depth``: so many answers of each question are kept. ``progress`` hears what is going on. Raises
-        ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
+        ``mode``: how questions in words are asked. ``depth``: so many answers of each question are kept. ``progress``
+        hears what is going on. Raises ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
         """
-        from mmsearch.retrieval.evaluate import Engine, evaluate
+        from mmsearch.retrieval.evaluate import Subject, evaluate
 
         space = self.active_space()
-        encoder = self.encoder(space.model, device)
-        require_same_space(space.fingerprint, encoder.spec.space)
-        opened = artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
+        require_same_space(space.fingerprint, self.encoder(space.model, device).spec.space)
 
         def ask(text: str, k: int, modality: Modality) -> Answer:
-            return self.search(text, k=k, modalities=[modality], device=device)
+            return self.search(text, k=k, modalities=[modality], device=device, mode=mode)
 
-        engine = Engine(self.folder, self.reader, space, opened, encoder, ask)
-        return evaluate(dataset, engine, depth=depth, seed=seed, progress=progress)
+        engines = [
+            Engine(one, self._opened(one, device), partial(self.encoder, one.model, device))
+            for one in spaces_for(self.reader, space)
+        ]
+        subject = Subject(self.folder, self.reader, engines, mode, ask)
+        return evaluate(dataset, subject, depth=depth, seed=seed, progress=progress)
+
+    def _opened(self, space: Space, device: str) -> Opened:
+        return artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
 
     def tune(self, *, device: str = "cpu", dry_run: bool = False, **more: Any) -> Tuning:
         """Measure which index finds nearly all that an exact search finds, soonest; ``auto`` builds it from now on.

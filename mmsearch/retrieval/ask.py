@@ -13,7 +13,7 @@ from mmsearch.errors import UsageError
 from mmsearch.retrieval.confidence import Confidence, by_words, either
 from mmsearch.retrieval.dates import period
 from mmsearch.retrieval.embed import embed, questions
-from mmsearch.retrieval.evidence import Evidence
+from mmsearch.retrieval.evidence import NOTHING, Evidence
 from mmsearch.retrieval.fuse import fuse
 from mmsearch.retrieval.rank import Ranking, Scored, Spoken
 from mmsearch.retrieval.scale import Question, Scale
@@ -156,11 +156,8 @@ class Asker:
 
     def hits(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """The hits of each question, best first, at most ``query.k``."""
-        lexical = self._like.mode == "lexical"
-        texts = [words_of(query)[0] for query in queries]
-        found = [None if self._like.mode == "dense" else Evidence(self._reader, text, lexical) for text in texts]
-        evidence = [one if one is not None and one.terms else None for one in found]
-        if lexical:
+        evidence = self._evidence(queries)
+        if self._like.mode == "lexical":
             return [self._by_letter(query, one) for query, one in zip(queries, evidence, strict=True)]
         asked = [self._asked(engine, queries, evidence) for engine in self._engines]
         depth = self._depth()
@@ -169,6 +166,21 @@ class Asker:
             self._deepened(query, [one[i] for one in asked], [one[i] for one in rankings], depth)
             for i, query in enumerate(queries)
         ]
+
+    def rankings(self, queries: Sequence[Query]) -> list[list[tuple[bytes, float]]]:
+        """The paths and scores of the hits of each question, without what only eyes need."""
+        if self._like.mode == "lexical" or len(self._engines) > 1:
+            return [[(hit.path, hit.score) for hit in hits] for hits in self.hits(queries)]
+        evidence = self._evidence(queries)
+        ranked = self._rank(self._engines[0], self._asked(self._engines[0], queries, evidence), self._like.k)
+        return [[(one.found.path, one.score) for one in ranking] for ranking in ranked]
+
+    def _evidence(self, queries: Sequence[Query]) -> list[Evidence | None]:
+        if self._like.mode == "dense":
+            return [None] * len(queries)
+        facts = self._like.mode == "lexical"
+        found = [Evidence(self._reader, words_of(query)[0], facts) for query in queries]
+        return [one if one.terms else None for one in found]
 
     def _depth(self) -> int:
         like = self._like
@@ -218,7 +230,7 @@ class Asker:
         if self._like.mode == "dense":
             vectors = np.stack([one.question.vector for one in asked])
             return [
-                [Scored(hit.score, hit.found, hit.score, 0.0, 0.0, 0.0, None, None) for hit in ranked]
+                [Scored(hit.score, hit.found, hit.score, 0.0, 0.0, 0.0, NOTHING) for hit in ranked]
                 for ranked in searcher.search_all_in(vectors, depth, self._chosen)
             ]
         home = engine is self._engines[0]
@@ -231,6 +243,7 @@ class Asker:
         by_item = {
             name: {one.found.item_id: one for one in ranking} for name, ranking in zip(names, rankings, strict=True)
         }
+        fused: list[tuple[int, float, tuple[str, ...]]]
         if len(names) == 1:
             fused = [(item, one.score, (names[0],)) for item, one in by_item[names[0]].items()]
         else:
@@ -260,14 +273,14 @@ class Asker:
                 vectors[one.found.segment_id], sure[one.found.segment_id] = vector, value
         for one, score, spaces in some:
             evidence = asked[[engine.space.fingerprint for engine in self._engines].index(spaces[0])].evidence
-            letters = one.match is not None and (one.match.own or one.match.text or one.match.folder)
+            letters = one.match[:3] != NOTHING[:3]
             found_by = tuple(spaces if one.cosine is not None else ()) + ((WORDS,) if letters else ())
             confidence = sure.get(one.found.segment_id)
             why = None
             if self._like.mode != "dense":
                 matched = evidence.where(one.found) if evidence is not None and letters else ()
                 why = Why(one.z, one.words, one.folder, matched)
-                if evidence is not None and one.match is not None and letters:
+                if evidence is not None and letters:
                     confidence = either(confidence or 0.0, by_words(evidence, one.match))
             hit = _hit(one.found, score, spaces[0] if one.cosine is not None else WORDS, found_by, why)
             yield replace(hit, cosine=one.cosine, confidence=confidence), vectors.get(one.found.segment_id)
@@ -303,9 +316,9 @@ class Asker:
             if coverage and found.item_id not in hits:
                 why = Why(0.0, coverage, 0.0, evidence.where(found))
                 hit = _hit(found, coverage, WORDS, (WORDS,), why)
-                hit = replace(hit, rank=len(hits) + 1, confidence=by_words(evidence, match))
-                if hit.confidence >= query.min_confidence:
-                    hits[found.item_id] = hit
+                sure = by_words(evidence, match)
+                if sure >= query.min_confidence:
+                    hits[found.item_id] = replace(hit, rank=len(hits) + 1, confidence=sure)
             if len(hits) == query.k:
                 break
         return list(hits.values())

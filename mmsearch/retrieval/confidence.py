@@ -13,13 +13,16 @@ they do not say.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsearch.retrieval.evidence import Evidence, Match
 from mmsearch.retrieval.scale import Question, Scale
 from mmsearch.types import FloatArray, Modality
+
+Values: TypeAlias = npt.NDArray[np.float64]
 
 ALIKE = 0.5
 """The cosine from which a word of the bank says the same as the question."""
@@ -30,7 +33,7 @@ EVEN, STEP = 6.11, 0.42
 
 
 class Fit(NamedTuple):
-    """The logistic function of ``t``: its slope, what a single word has ahead, and its start. `bench.confidence` fits it."""
+    """The logistic function of ``t``: its slope, what a single word has ahead, its start; from `bench.confidence`."""
 
     slope: float
     terse: float
@@ -49,16 +52,17 @@ class Confidence:
     def __init__(self, scale: Scale, model: str) -> None:
         self._scale, self._fit = scale, FITS.get(model, GUESS)
 
-    def meaning(self, question: Question, kind: Modality, vectors: FloatArray) -> FloatArray:
+    def meaning(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
         """0 to 1 for unit rows float32 ``(n, dim)`` of a kind, float64 ``(n,)``, by the vectors alone."""
         if self._scale.bank is None or question.words is None:
             logit = (self._excess(question, kind, vectors) - EVEN) / STEP
         else:
             fit, terse = self._fit, question.terseness
             logit = fit.slope * self.stands_out(question, kind, vectors) + fit.terse * terse + fit.start
-        return 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
+        sure: Values = 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
+        return sure
 
-    def stands_out(self, question: Question, kind: Modality, vectors: FloatArray) -> FloatArray:
+    def stands_out(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
         """``t`` of unit rows float32 ``(n, dim)``, float64 ``(n,)``."""
         assert self._scale.bank is not None
         words, q, mean = self._scale.bank.words, question.vector, self._scale.level(kind).mean
@@ -66,14 +70,16 @@ class Confidence:
         others = others if len(others) >= FEWEST else words
         scores = others @ vectors.T
         level = (1 - question.terseness) * float(q @ mean - others.mean(axis=0) @ mean)
-        above: FloatArray = (vectors @ q - scores.mean(axis=0) - level) / np.maximum(scores.std(axis=0), 1e-6)
-        return above.astype(np.float64)
+        above = (vectors @ q - scores.mean(axis=0) - level) / np.maximum(scores.std(axis=0), 1e-6)
+        t: Values = above.astype(np.float64)
+        return t
 
-    def _excess(self, question: Question, kind: Modality, vectors: FloatArray) -> FloatArray:
+    def _excess(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
         mean = self._scale.level(kind).mean
         spread = math.sqrt(max(1 - float(mean @ mean), 1e-6) / len(mean))
-        excess: FloatArray = (vectors @ question.vector - mean @ question.vector) / np.float32(spread)
-        return excess.astype(np.float64)
+        excess = (vectors @ question.vector - mean @ question.vector) / np.float32(spread)
+        values: Values = excess.astype(np.float64)
+        return values
 
 
 def by_words(evidence: Evidence, match: Match) -> float:

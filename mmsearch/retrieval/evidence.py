@@ -46,6 +46,9 @@ class Match(NamedTuple):
     whole: bool = False
 
 
+NOTHING = Match(0, 0, 0)
+
+
 class Evidence:
     """The words of one question, looked up in a library. Without telling words nothing speaks for any file."""
 
@@ -200,9 +203,11 @@ class Evidence:
     def points(self, matches: Iterable[Match], z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """What own words and what folders add to scores of ``z``, each float32 ``(n,)``."""
         rows = [(*self.coverage(match), match.whole) for match in matches]
-        own, everything, whole = np.array(rows, np.float32).reshape(-1, 3).T
-        gate = np.clip((z + 1) / 2, 0, 1)
-        return WEIGHT * own**2 + WHOLE_NAME * whole, WEIGHT * (everything**2 - own**2) * gate
+        table: FloatArray = np.array(rows, np.float32).reshape(-1, 3)
+        own, everything, whole = table.T
+        mine: FloatArray = WEIGHT * own**2 + WHOLE_NAME * whole
+        folder: FloatArray = WEIGHT * (everything**2 - own**2) * np.clip((z + 1) / 2, 0, 1)
+        return mine, folder
 
     # -- the question without a folder's words --------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Rank the files of one space for a question in its default form: by meaning on one scale, and by the words they have.
 
-Each kind of media is asked by itself, with a vector that no file's ``z`` is above; files with rare words of the question
-come beside them. The lists grow until nothing that is left out could come in.
+Each kind of media is asked by itself, with a vector that no file's ``z`` is above; files with rare words of the
+question come beside them. The lists grow until nothing that is left out could come in.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmsearch.retrieval.evidence import Evidence, Match
+from mmsearch.retrieval.evidence import NOTHING, Evidence, Match
 from mmsearch.retrieval.scale import Aim, Question, Scale
 from mmsearch.retrieval.search import Ranked, Searcher
 from mmsearch.store.levels import kind_of
@@ -38,7 +38,7 @@ class Spoken:
 
 
 class Scored(NamedTuple):
-    """A segment, what it is ranked by, and why: the cosine (None without a vector), ``z``, points of words and folder."""
+    """A segment, what it is ranked by, and why: ``z``, points of words and folder; without a vector no cosine."""
 
     score: float
     found: Found
@@ -46,8 +46,7 @@ class Scored(NamedTuple):
     z: float
     words: float
     folder: float
-    match: Match | None
-    vector: FloatArray | None
+    match: Match
 
 
 class Ranking:
@@ -145,20 +144,19 @@ class _Pool:
     def _score(self, found: list[Found], vectors: FloatArray | None) -> None:
         if not found:
             return
-        evidence, matches = self._asked.evidence, [None] * len(found)
-        if evidence is not None:
-            matches = [evidence.match(one) for one in found]
+        evidence = self._asked.evidence
+        matches = [NOTHING if evidence is None else evidence.match(one) for one in found]
         z = np.full(len(found), NO_VECTOR, np.float32) if vectors is None else self._z(found, vectors, matches)
         own, folder = (z * 0, z * 0) if evidence is None else evidence.points(matches, z)
-        cosines = [None] * len(found) if vectors is None else (vectors @ self._asked.question.vector).tolist()
-        rows = zip((z + own + folder).tolist(), found, cosines, z.tolist(), own.tolist(), folder.tolist(), strict=True)
-        for i, row in enumerate(rows):
-            one = Scored(*row, matches[i], None if vectors is None else vectors[i])
-            self._scored[one.found.segment_id] = one
+        cosines = None if vectors is None else (vectors @ self._asked.question.vector).tolist()
+        for i, (one, total) in enumerate(zip(found, (z + own + folder).tolist(), strict=True)):
+            parts = float(z[i]), float(own[i]), float(folder[i])
+            cosine = None if cosines is None else cosines[i]
+            self._scored[one.segment_id] = Scored(total, one, cosine, *parts, matches[i])
 
-    def _z(self, found: list[Found], vectors: FloatArray, matches: Sequence[Match | None]) -> FloatArray:
+    def _z(self, found: list[Found], vectors: FloatArray, matches: Sequence[Match]) -> FloatArray:
         kinds = np.array([kind_of(one.modality) for one in found])
-        folders = np.array([match.folder if match else 0 for match in matches])
+        folders = np.array([match.folder for match in matches])
         z = np.empty(len(found), np.float32)
         for kind in self._ranking._kinds:
             rows = np.flatnonzero(kinds == kind)

@@ -7,8 +7,8 @@ and spread ``s``, with ``m`` the mean of the word bank and ``n`` the question's 
     pictures       z = (q.v - q.mu - (m.v - m.mu) / n^2) / s
     sounds, texts  z = (q.v - q.mu - max(0, m.v - m.mu)) / s   and for texts - 1 / n^2
 
-The bank, the means and the spreads are measured (`encoders.bank`, `store.levels`), so nothing here is fitted to a model.
-docs/figures/answers.md has the figures.
+The bank, the means and the spreads are measured (`encoders.bank`, `store.levels`), so nothing here is fitted to a
+model. docs/figures/answers.md has the figures.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Aim:
 
 
 class Scale:
-    """The scale of one space. Without a bank (an encoder that takes no words) every kind is measured by its mean alone."""
+    """The scale of one space. Without a bank (of an encoder that takes no words) ``z`` is the cosine."""
 
     def __init__(self, bank: Bank | None, levels: dict[Modality, Level], dim: int) -> None:
         self.bank = bank

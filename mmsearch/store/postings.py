@@ -1,7 +1,7 @@
 """Which files have a word, and where: in their name, their caption, their folder, a chunk of their text.
 
-Of a word that few files have, all of them are known; of a frequent one only how many have it: reading 100,000 rows takes
-50 ms, and such a word says little about which file is meant.
+Of a word that few files have, all of them are known; of a frequent one only how many have it: reading 100,000 rows
+takes 50 ms, and such a word says little about which file is meant.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def count_files(reader: Reader) -> int:
 
 
 def posting(reader: Reader, term: str, facts: bool = False) -> Posting:
-    """Where a term of `words.telling` stands; with ``facts``, camera and date count as a name does. It is remembered."""
+    """Where a term of `words.telling` stands, remembered; with ``facts``, camera and date count as a name does."""
     known: dict[tuple[str, bool], Posting] = reader.remembered(("postings",), dict)
     if (term, facts) not in known:
         known[term, facts] = _posting(reader, term, facts)
