@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -77,7 +78,9 @@ class Bank:
 
 
 def bank_of(encoder: Encoder) -> Bank:
-    """The bank of an encoder of text: from this machine's cache, else made and kept there."""
+    """The bank of an encoder of text: its own, or from this machine's cache, else made and kept there."""
+    if (own := getattr(encoder, "bank", lambda: None)()) is not None:
+        return cast(Bank, own)
     path = os.path.join(known.cache_folder(), "bank", f"{encoder.spec.space}.{VERSION}")
     try:
         with open(path, "rb") as file:
@@ -101,7 +104,6 @@ def make(encoder: Encoder) -> Bank:
     texts = [*bank_words()[:COMMON], *every[:: max(1, len(every) // PROSE)][:PROSE]]
     prose = _encoded(encoder.encode, texts)
     own = {Modality.TEXT: Level(prose.mean(axis=0), bank.spread(prose[COMMON:]))}
-    own |= getattr(encoder, "levels", dict)()
     # Through bytes: what is kept and what was just made must answer alike.
     kept = Bank.from_bytes(Bank(bank.words, own).to_bytes())
     assert kept is not None

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmsearch.encoders.bank import bank_of
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.confidence import Confidence, by_words, either
 from mmsearch.retrieval.dates import period
@@ -16,17 +15,17 @@ from mmsearch.retrieval.embed import embed, questions
 from mmsearch.retrieval.evidence import NOTHING, Evidence
 from mmsearch.retrieval.fuse import fuse
 from mmsearch.retrieval.rank import Ranking, Scored, Spoken
-from mmsearch.retrieval.scale import Question, Scale
+from mmsearch.retrieval.scale import Question, kinds_of, scale_of
 from mmsearch.retrieval.search import Searcher
 from mmsearch.retrieval.where import parse as parse_where
 from mmsearch.store import selection
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.filters import And, Compare, Condition, Near
-from mmsearch.store.levels import KINDS, bank_in, kind_of, levels
+from mmsearch.store.levels import KINDS, kind_of
 from mmsearch.store.reader import HOLDS, Found, Reader, Space
 from mmsearch.store.selection import Selection
 from mmsearch.store.words import all_of, split_quoted
-from mmsearch.types import Asked, Encoder, FloatArray, Hit, Modality, Query, Why, require_same_space
+from mmsearch.types import Asked, Encoder, FloatArray, Hit, Query, Why, require_same_space
 
 WORDS = "words"
 """The name of the ranking by the letter, beside the fingerprints of spaces."""
@@ -150,7 +149,7 @@ class Asker:
         self._reader, self._engines, self._like = reader, engines, like
         self._allow_url, self._vectors = allow_url, vectors
         self._chosen = chosen_by(reader, like)
-        self._scales = {engine.space.fingerprint: _scale(reader, engine) for engine in engines}
+        self._scales = {engine.space.fingerprint: scale_of(reader, engine.space, engine.encoder) for engine in engines}
         self.encoding_s = 0.0
         """Seconds spent in encoders so far."""
 
@@ -234,7 +233,7 @@ class Asker:
                 for ranked in searcher.search_all_in(vectors, depth, self._chosen)
             ]
         home = engine is self._engines[0]
-        scale, kinds = self._scales[engine.space.fingerprint], _kinds(self._reader, engine.space)
+        scale, kinds = self._scales[engine.space.fingerprint], kinds_of(self._reader, engine.space)
         return Ranking(self._reader, searcher, scale, kinds, self._chosen, home).rank(asked, depth)
 
     def _weighed(self, query: Query, asked: list[Spoken], rankings: list[list[Scored]]) -> list[Hit]:
@@ -304,7 +303,7 @@ class Asker:
     def _by_letter(self, query: Query, evidence: Evidence | None) -> list[Hit]:
         if evidence is None:
             return []
-        segments, _ = evidence.candidates(frequent=True)
+        segments = evidence.candidates(frequent=True)[0].tolist()
         live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
         scored = []
         for found in live.values():
@@ -364,25 +363,3 @@ def _plain_text(query: Query) -> str | None:
     """What is asked in words alone; None for files, addresses and sums."""
     parts = spoken(query)
     return parts[0].value if len(parts) == 1 and parts[0].kind == "text" and parts[0].weight > 0 else None
-
-
-def _kinds(reader: Reader, space: Space) -> list[Modality]:
-    """The kinds of media that a space has vectors of."""
-    noted = reader.setting(f"{HOLDS}{space.id}")
-    if not noted:
-        return list(KINDS)
-    held = {kind_of(Modality(name)) for name in noted.split(",")}
-    return [kind for kind in KINDS if kind in held]
-
-
-def _scale(reader: Reader, engine: Engine) -> Scale:
-    """The scale of a space: with the bank that was kept, else with the encoder's."""
-    space = engine.space
-
-    def read() -> Scale:
-        bank = bank_in(reader, space)
-        if bank is None and Modality.TEXT in engine.encoder().spec.modalities:
-            bank = bank_of(engine.encoder())
-        return Scale(bank, {} if bank is None else levels(reader, space, bank), space.dim)
-
-    return reader.remembered(("scale", space.id), read)

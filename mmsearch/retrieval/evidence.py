@@ -15,15 +15,17 @@ import math
 import os
 from collections.abc import Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsearch.store import postings
+from mmsearch.store.levels import kind_of
 from mmsearch.store.postings import RARE, Folder, Posting
 from mmsearch.store.reader import Found, Reader
 from mmsearch.store.words import Bag, telling, without
-from mmsearch.types import FloatArray
+from mmsearch.types import FloatArray, IdArray, Modality
 
 WEIGHT = 8.0
 """Of a full coverage, in spreads: flat from 6 to 16."""
@@ -31,10 +33,14 @@ TEXT_CREDIT = 0.7
 """What a word in a chunk of text counts beside one in a name."""
 WHOLE_NAME = 4 * WEIGHT
 """For a file whose whole name is the question: above whatever else speaks for others."""
-CANDIDATES = 1000
-"""Files that are looked at for their words alone."""
+FAINT = 0.05
+"""Points that are not worth a look for their own sake."""
 OF_ONE = 64
 """Of one file at most so many segments, where its name speaks for all."""
+
+
+Values: TypeAlias = npt.NDArray[np.float64]
+Kinds: TypeAlias = npt.NDArray[np.str_]
 
 
 class Match(NamedTuple):
@@ -103,10 +109,11 @@ class Evidence:
         """Whether the files in folders with a term are few enough to look at."""
         return sum(folder.files for _, folder in self._folders.values()) <= RARE
 
-    def candidates(self, frequent: bool = False) -> tuple[list[int], float]:
-        """Segments that rare words speak for, and the most that words may say for any other file.
+    def candidates(self, frequent: bool = False) -> tuple[IdArray, Values, Kinds, float]:
+        """Segments that rare words speak for: ids int64 ``(n,)``, ascending, the points of their words, their kinds.
 
-        ``frequent``: some of those with frequent words too, where nothing else leads to them.
+        Last, the most that words may say for any other file. ``frequent``: some of those with frequent words too,
+        where nothing else leads to them.
         """
         folders = self._items_in_folders() if self._narrow or frequent else {}
         items = {item: Match(self._own.get(item, 0), 0, folders.get(item, 0)) for item in {**self._own, **folders}}
@@ -115,15 +122,17 @@ class Evidence:
             if frequent and not posting.all_items:
                 items.update((item, Match(1 << number, 0, 0)) for item in posting.items if item not in items)
             for segment, item in posting.segments.items() if posting.all_segments or frequent else ():
-                chunks[segment] = items.get(item, Match(0, 0, 0))._replace(text=self._texts.get(segment, 1 << number))
-        both = [(self._lift(match), number, False) for number, match in items.items()]
-        both += [(self._lift(match), number, True) for number, match in chunks.items()]
-        both.sort(key=lambda one: -one[0])
-        kept, dropped = both[:CANDIDATES], both[CANDIDATES:]
-        segments = [number for _, number, is_segment in kept if is_segment]
-        whole = [number for _, number, is_segment in kept if not is_segment]
-        found = dict.fromkeys([*segments, *postings.segments_of(self._reader, whole, OF_ONE)])
-        return list(found), max(self._lift(self._frequent), dropped[0][0] if dropped else 0.0)
+                chunks[segment] = items.get(item, NOTHING)._replace(text=self._texts.get(segment, 1 << number))
+        lifts = {segment: self._most(match) for segment, match in chunks.items()}
+        by_item = {item: most for item, match in items.items() if (most := self._most(match)) >= FAINT or frequent}
+        kinds: dict[int, Modality] = {}
+        for segment, item, modality in postings.segments_of(self._reader, list(by_item), OF_ONE):
+            lifts[segment] = max(by_item[item], lifts.get(segment, 0.0))
+            kinds[segment] = kind_of(Modality(modality))
+        ids = np.array(sorted(lifts), np.int64)
+        found = np.array([kinds.get(segment, Modality.TEXT) for segment in ids.tolist()])
+        unseen = max(self._lift(self._frequent), FAINT if len(by_item) < len(items) else 0.0)
+        return ids, np.array([lifts[segment] for segment in ids.tolist()], np.float64), found, unseen
 
     def _items_in_folders(self) -> dict[int, int]:
         """Items to the terms in their folders' paths."""
@@ -199,6 +208,10 @@ class Evidence:
 
     def _lift(self, match: Match) -> float:
         return WEIGHT * self.coverage(match)[1] ** 2
+
+    def _most(self, match: Match) -> float:
+        whole = self.terms and match.own == (1 << len(self.terms)) - 1
+        return self._lift(match) + (WHOLE_NAME if whole else 0.0)
 
     def points(self, matches: Iterable[Match], z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """What own words and what folders add to scores of ``z``, each float32 ``(n,)``."""

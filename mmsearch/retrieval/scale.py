@@ -13,12 +13,15 @@ model. docs/figures/answers.md has the figures.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmsearch.encoders.bank import Bank, Level
-from mmsearch.types import FloatArray, Modality
+from mmsearch.encoders.bank import Bank, Level, bank_of
+from mmsearch.store.levels import KINDS, bank_in, kind_of, levels
+from mmsearch.store.reader import HOLDS, Reader, Space
+from mmsearch.types import Encoder, FloatArray, Modality
 
 TEXT_PENALTY = 1.0
 """In spreads, for a question of one word: a text that is near it need not show it."""
@@ -84,3 +87,24 @@ class Scale:
 
     def _penalty(self, question: Question, kind: Modality) -> float:
         return TEXT_PENALTY * question.terseness**2 if kind is Modality.TEXT else 0.0
+
+
+def scale_of(reader: Reader, space: Space, encoder: Callable[[], Encoder]) -> Scale:
+    """The scale of a space: with the bank that was kept beside its vectors, else with the encoder's."""
+
+    def read() -> Scale:
+        bank = bank_in(reader, space)
+        if bank is None and Modality.TEXT in encoder().spec.modalities:
+            bank = bank_of(encoder())
+        return Scale(bank, {} if bank is None else levels(reader, space, bank), space.dim)
+
+    return reader.remembered(("scale", space.id), read)
+
+
+def kinds_of(reader: Reader, space: Space) -> list[Modality]:
+    """The kinds of media that a space has vectors of."""
+    noted = reader.setting(f"{HOLDS}{space.id}")
+    if not noted:
+        return list(KINDS)
+    held = {kind_of(Modality(name)) for name in noted.split(",")}
+    return [kind for kind in KINDS if kind in held]

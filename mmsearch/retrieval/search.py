@@ -76,6 +76,31 @@ class Searcher:
         each, live = zip(vectors, fresh, first, strict=True), _remembering(self.reader.live)
         return [self._ranked(vector, new, shortlist, k, within, live) for vector, new, shortlist in each]
 
+    def near(self, vectors: FloatArray, count: int, chosen: Selection | None) -> list[tuple[Candidates, float]]:
+        """About the ``count`` nearest segments to each of some unit vectors float32 ``(q, dim)``, and a bound.
+
+        They may be dead, or not chosen: whoever looks them up sees. No segment that is not among them scores above the
+        bound, -inf where there are no others.
+        """
+        within = None
+        if chosen is not None and chosen.share < MANY_PASS:
+            within = chosen.ids()
+        elif chosen is not None:
+            count = int(1.5 * count / chosen.share)
+        return self.near_ids(vectors, count, within)
+
+    def near_ids(self, vectors: FloatArray, count: int, within: IdArray | None) -> list[tuple[Candidates, float]]:
+        """What ``near`` gives, among the segments ``within`` (sorted ids) if given."""
+        index = self.opened.index
+        size = 0 if index is None else len(index)
+        exact = index is not None and index.spec.exact
+        found: list[tuple[Candidates, float]] = []
+        for fresh, some in zip(self._fresh(vectors, within), self._indexed(vectors, count, within), strict=True):
+            complete = count >= size or (exact and len(some[0]) < count)
+            bound = -np.inf if complete or not len(some[1]) else float(some[1][-1])
+            found.append((_merge([fresh, some]), bound))
+        return found
+
     def _ranked(
         self, vector: FloatArray, fresh: Candidates, shortlist: Candidates, k: int, within: IdArray | None, live: Live
     ) -> list[Ranked]:

@@ -13,7 +13,7 @@ from os.path import basename, join
 from mmsearch.store.reader import Reader, marks
 from mmsearch.store.words import Bag, phrase_of
 
-RARE = 4000
+RARE = 2000
 """Up to so many rows of a word are read."""
 
 
@@ -104,19 +104,19 @@ def items_below(reader: Reader, folders: Sequence[Folder], most: int) -> list[in
     return found
 
 
-def segments_of(reader: Reader, items: Sequence[int], of_one: int) -> list[int]:
-    """The segments of items, the first ``of_one`` of each."""
-    found: list[int] = []
+def segments_of(reader: Reader, items: Sequence[int], of_one: int) -> list[tuple[int, int, str]]:
+    """The segments of items, the first ``of_one`` of each: its id, its item's, its modality."""
+    found: list[tuple[int, int, str]] = []
     for start in range(0, len(items), 1000):
         some = items[start : start + 1000]
         rows = reader.query(
-            f"SELECT id, item_id FROM segment WHERE item_id IN ({marks(some)}) ORDER BY item_id, id", some
+            f"SELECT id, item_id, modality FROM segment WHERE item_id IN ({marks(some)}) ORDER BY item_id, id", some
         )
         last, taken = 0, 0
-        for segment_id, item_id in rows:
+        for segment_id, item_id, modality in rows:
             last, taken = item_id, taken + 1 if item_id == last else 0
             if taken < of_one:
-                found.append(segment_id)
+                found.append((segment_id, item_id, modality))
     return found
 
 
