@@ -29,7 +29,9 @@ from mmsearch.types import FloatArray, IdArray, Modality
 
 WEIGHT = 8.0
 """Of a full coverage, in spreads: flat from 6 to 16."""
-TEXT_DOUBT = 0.3
+RAREST = 0.01
+"""A word that still fewer of all files have says no more than one that so many have."""
+TEXT_DOUBT = 0.4
 """How much less a lone word in a chunk of text counts than one in a name; several together are no chance."""
 WHOLE_NAME = 4 * WEIGHT
 """For a file whose whole name is the question: above whatever else speaks for others."""
@@ -240,9 +242,13 @@ class Evidence:
         return not self._narrow
 
 
-def _rarity(files: int, having: int) -> float:
-    """Inverse document frequency (Robertson and Walker 1994, as Lucene has it)."""
-    return math.log(1 + (files - having + 0.5) / (having + 0.5))
+def _rarity(files: int, having: float) -> float:
+    """The square root of a word's inverse document frequency (as Lucene has it).
+
+    As it is, a word that no file has would drown those that some have: what is asked by meaning need not be written.
+    """
+    having = max(having, RAREST * files)
+    return math.sqrt(math.log(1 + (files - having + 0.5) / (having + 0.5)))
 
 
 def _name(found: Found) -> str:

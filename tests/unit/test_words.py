@@ -92,7 +92,8 @@ def test_a_question_is_left_without_the_words_of_a_folder():
 
 
 @pytest.mark.parametrize(
-    ("term", "there"), [("boat", True), ("boats", False), ("red", True), ("7", True), ("猫", True), ("沙发", True), ("发沙", False)]
+    ("term", "there"),
+    [("boat", True), ("boats", False), ("red", True), ("7", True), ("猫", True), ("沙发", True), ("发沙", False)],
 )
 def test_a_bag_has_the_words_that_full_text_finds(term, there):
     assert (term in Bag("Red_boat-7.jpg 猫在沙发上")) is there
@@ -162,7 +163,9 @@ def test_a_library_of_format_1_is_brought_up_to_date_by_the_next_writer(tmp_path
         assert library.reader.query("PRAGMA user_version") == [(FORMAT,)]
         assert library.reader.setting("holds:1") == "image"
         names = library.reader.query("SELECT name, folder FROM item_text ORDER BY rowid")
-        assert names == [(path, None) for (path,) in library.reader.query("SELECT CAST(path AS TEXT) FROM item ORDER BY id")]
+        assert names == [
+            (path, None) for (path,) in library.reader.query("SELECT CAST(path AS TEXT) FROM item ORDER BY id")
+        ]
         assert library.check("deep") == []
 
 
