@@ -2,9 +2,9 @@
 
     python -m bench.confidence [--model mini] [--part constants|test] [--keep DIR]
 
-Asks the library of photos of `bench.answers` (its ``sure`` rows) for nouns whose photos are known, for captions, and for
-what no photo shows. The row has the area under the ROC curve by the model's constants, and the constants of
-`retrieval.confidence` that fit this part best: a logistic regression on ``t`` and 1 / n of hits that are right or wrong.
+Asks the library of photos of `bench.answers` (its ``sure`` rows) for nouns whose photos are known, for captions, and
+for what no photo shows. The row has the area under the ROC curve by the model's constants, and the constants of
+`retrieval.confidence` that fit this part best: a logistic regression on ``t`` and 1 / n of hits, right or wrong.
 """
 
 from __future__ import annotations
