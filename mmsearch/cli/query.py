@@ -32,7 +32,7 @@ Kinds = Annotated[
     ),
 ]
 Where = Annotated[str | None, typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000")]
-Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: 2024-06, yesterday, 3 weeks ago")]
+Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: June 2023, last week, 3 weeks ago")]
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="Up to then, that day or month included")]
 Near = Annotated[str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos taken near a place")]
 MinConfidence = Annotated[float, typer.Option(min=0.0, max=1.0, help="Only hits at least this sure, 0 to 1")]
