@@ -24,6 +24,7 @@ from mmsearch.errors import NoLibrary, UsageError
 from mmsearch.retrieval.arrange import arranged
 from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for, spoken
 from mmsearch.retrieval.embed import embed, unit
+from mmsearch.retrieval.listing import LISTING, dated, is_filtered, listed
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
 from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, require_same_space
@@ -196,6 +197,7 @@ class Library:
     ) -> Answer:
         """Find the ``k`` items that are nearest in meaning to words, to files (pictures, sounds), or to their sum.
 
+        Without any of these the filters list what passes them, newest first (or by ``sort``): whole files, no score.
         ``within``: only items at or below this path. ``more``: any other field of ``Query``, such as ``where``,
         ``mode`` or ``min_confidence``. ``device`` "cuda:N" is for the model and a FAISS index. Raises ``NoLibrary``,
         ``UsageError``, ``SpaceMismatch``.
@@ -212,16 +214,37 @@ class Library:
         return self.ask(query, device)
 
     def ask(self, query: Query, device: str = "cpu", *, allow_url: bool = False) -> Answer:
-        """Answer a question; ``allow_url`` lets it fetch the addresses among its parts."""
+        """Answer a question; ``allow_url`` lets it fetch the addresses among its parts.
+
+        One without parts lists the files that pass its filters, newest first; with neither it raises ``UsageError``.
+        """
         if query.k < 1:
             raise UsageError(f"k must be at least 1, not {query.k}")
         if not query.parts:
-            raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+            return self._listing(query)
 
         def vector(space: Space) -> FloatArray:
             return embed(self._asker(space, device), spoken(query), space, allow_url=allow_url)
 
         return self._answer(query, device, vector)
+
+    def _listing(self, query: Query) -> Answer:
+        if not is_filtered(query):
+            raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+        clock = _Clock()
+        active = self.active_space()
+        clock.lap("load")
+        clock.lap("encode")
+        with self.reader.snapshot():
+            hits = dated(self.reader, listed(self.reader, query))
+        clock.lap("search")
+        return Answer(
+            hits=tuple(arranged(hits, group=query.group)),
+            space=active,
+            index=LISTING,
+            took_ms=clock.total(),
+            notes=("near-duplicates are listed too: nothing was asked that says which is best",) * query.unique,
+        )
 
     def similar(self, path: str | bytes, query: Query | None = None, device: str = "cpu") -> Answer:
         """The items that are nearest to a file, without itself; if it is indexed, by its stored vectors.
@@ -229,7 +252,7 @@ class Library:
         ``query``: how many, and which; its parts don't count.
         """
         name = _absolute(path)
-        query = replace(query or Query(parts=()), parts=(Asked("file", os.fsdecode(name)),))
+        query = replace(query or Query(), parts=(Asked("file", os.fsdecode(name)),))
         item_id = selection.item_at(self.reader, name)
 
         def vector(space: Space) -> FloatArray:
@@ -238,9 +261,11 @@ class Library:
                 return unit(stored.mean(axis=0))
             return embed(self._asker(space, device), query.parts, space)
 
-        answer = self._answer(replace(query, k=query.k + 1), device, vector)
+        # The cut goes by relevance, whatever the order: one more than asked for, as the file itself may be among them.
+        answer = self._answer(replace(query, k=query.k + 1, sort="score", group=None), device, vector)
         others = [hit for hit in answer if hit.item_id != item_id][: query.k]
-        return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(others, 1)))
+        ranked = [replace(hit, rank=rank) for rank, hit in enumerate(others, 1)]
+        return replace(answer, hits=tuple(arranged(ranked, query.sort, query.group)))
 
     def _answer(self, query: Query, device: str, vector: Callable[[Space], FloatArray]) -> Answer:
         clock = _Clock()
@@ -253,7 +278,7 @@ class Library:
         asked = [Asking(space, index, vector(space)) for space, index in zip(spaces, opened, strict=True)]
         clock.lap("encode")
         with self.reader.snapshot():
-            hits = ranked_hits(self.reader, query, asked)
+            hits = dated(self.reader, ranked_hits(self.reader, query, asked))
         clock.lap("search")
         return Answer(
             hits=tuple(arranged(hits, query.sort, query.group)),

@@ -220,9 +220,12 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question: weighted parts, how many answers, where to look, and what to do with what is found."""
+    """A question: weighted parts, how many answers, where to look, and what to do with what is found.
 
-    parts: tuple[Asked, ...]
+    Without parts it lists the files that pass its filters, newest first.
+    """
+
+    parts: tuple[Asked, ...] = ()
     k: int = 10
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
     """By meaning, by the letter (names, captions, text, camera), or both, fused by rank."""
@@ -238,7 +241,8 @@ class Query:
     min_confidence: float = 0.0
     unique: bool = False
     """Of near-duplicates only the best."""
-    sort: Literal["score", "taken", "added", "path"] = "score"
+    sort: str = "score"
+    """``score``, ``date`` (taken, or changed), ``taken``, ``added`` (newest first), ``path``; or ``date:asc``, ..."""
     group: Literal["day", "folder", "modality"] | None = None
 
 
@@ -247,7 +251,8 @@ class Hit:
     """One answer. ``rank`` counts from 1; ``score`` is the cosine similarity of the item's best segment in ``space``.
 
     In a search by the letter ``space`` is ``words``, and ``score`` is bm25 as a share of the best hit's. ``confidence``
-    (0 to 1) says how far the score stands out of the library's background; None: too few files to tell.
+    (0 to 1) says how far the score stands out of the library's background; None: too few files to tell. In a listing,
+    for which nothing was asked, ``score`` is 0, ``confidence`` None and ``space`` empty.
     """
 
     rank: int
@@ -265,6 +270,8 @@ class Hit:
     page: int | None = None
     taken: str | None = None
     added: str | None = None
+    date: str | None = None
+    """``taken``, or where the file does not say, when it was last changed; local ISO 8601."""
     group: str | None = None
 
 

@@ -47,19 +47,19 @@ def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: 
             for hit in answer:
                 render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
         case Form.TABLE:
-            _table(answer, preview)
-    _remarks(settings, answer)
+            _table(answer, query, preview)
+    _remarks(settings, answer, query)
     if not answer.hits:
         raise typer.Exit(NOTHING_FOUND)
 
 
-def _remarks(settings: Settings, answer: Answer) -> None:
+def _remarks(settings: Settings, answer: Answer, query: Query) -> None:
     for note in answer.notes if not settings.quiet else ():
         render.note(f"mmsearch: {note}")
     if settings.verbose:
         took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
         asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
-        render.note(f"{asked or 'by the letter'}: {took}")
+        render.note(f"{asked or ('by the letter' if query.parts else answer.index)}: {took}")
     if not answer.hits and not settings.quiet:
         render.note("nothing found")
 
@@ -77,6 +77,7 @@ def fields(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "taken": hit.taken,
         "added": hit.added,
+        "date": hit.date,
         "group": hit.group,
         "item_id": hit.item_id,
         "segment_id": hit.segment_id,
@@ -98,7 +99,7 @@ def _document(settings: Settings, answer: Answer, query: Query) -> None:
         query={
             "text": " ".join(texts),
             "parts": [part._asdict() for part in query.parts],
-            "mode": query.mode,
+            "mode": query.mode if query.parts else answer.index,
         },
         spaces=[{"model": space.model, "space": space.fingerprint, "index": index} for space, index in answer.spaces],
         took_ms={name: round(ms, 2) for name, ms in answer.took_ms.items()},
@@ -110,7 +111,8 @@ def _csv(answer: Answer) -> None:
     import csv
     import io
 
-    columns = ("rank", "score", "confidence", "path", "modality", "start", "end", "unit", "page", "taken", "added")
+    columns = ["rank", "score", "confidence", "path", "modality", "start", "end", "unit", "page"]
+    columns += ["taken", "added", "date"]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -120,10 +122,13 @@ def _csv(answer: Answer) -> None:
     render.line(out.getvalue().rstrip("\n"))
 
 
-def _table(answer: Answer, preview: str | None) -> None:
-    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence."""
-    columns = ["rank", "score", "path"]
-    if sys.stdout.isatty():
+def _table(answer: Answer, query: Query, preview: str | None) -> None:
+    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence.
+
+    A listing has dates in the place of scores.
+    """
+    columns = ["rank", "score" if query.parts else "date", "path"]
+    if sys.stdout.isatty() and query.parts:
         columns.insert(2, "sure")
     if any(hit.group is not None for hit in answer):
         columns.insert(-1, "group")
@@ -132,6 +137,7 @@ def _table(answer: Answer, preview: str | None) -> None:
             "rank": str(hit.rank),
             "score": f"{hit.score:.3f}",
             "sure": sure(hit.confidence),
+            "date": (hit.date or "-")[:19],
             "group": render.shown(os.fsencode(hit.group or "")),
             "path": render.shown(hit.path) + where(hit.span, hit.page),
         }

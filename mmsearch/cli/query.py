@@ -41,8 +41,8 @@ Sort = Annotated[
     str,
     typer.Option(
         metavar="BY",
-        help="score, taken, added or path: the order of what was found",
-        autocompletion=complete.words("score", "taken", "added", "path"),
+        help="score, date, taken, added or path; date:asc from the oldest on",
+        autocompletion=complete.words("score", "date", "taken", "added", "path"),
     ),
 ]
 Group = Annotated[
@@ -100,7 +100,7 @@ def command(
     preview_as: PreviewAs = None,
     device: Device = "cpu",
 ) -> None:
-    """Find files by meaning: mmsearch query "a cat on a sofa"."""
+    """Find files by meaning, mmsearch query "a cat on a sofa"; with filters alone, list what passes, newest first."""
     with body(context) as settings:
         if batch is None:
             numpy_alone()
@@ -182,16 +182,17 @@ def options(
     since: str | None,
     until: str | None,
     near: str | None,
-    min_confidence: float,
-    unique: bool,
-    sort: str,
-    group: str | None,
+    min_confidence: float = 0.0,
+    unique: bool = False,
+    sort: str = "score",
+    group: str | None = None,
     **more: Any,
 ) -> Query:
     """What was typed as a ``Query``. Raises ``UsageError`` for a word that is none of those allowed."""
+    from mmsearch.retrieval.arrange import order
     from mmsearch.types import Modality, Query
 
-    one_of("--sort", sort, ("score", "taken", "added", "path"))
+    order(sort)
     one_of("--group-by", group, (None, "day", "folder", "modality"))
     named = None if modality is None else [name.strip() for name in modality.split(",")]
     for name in named or ():
@@ -206,9 +207,9 @@ def options(
         near=None if near is None else _place(near),
         min_confidence=min_confidence,
         unique=unique,
-        sort=sort,  # type: ignore[arg-type]
+        sort=sort,
         group=group,  # type: ignore[arg-type]
-        **{"parts": (), **more},
+        **more,
     )
 
 

@@ -256,9 +256,20 @@ class Reader:
             row[3],
         )
 
-    def items(self, below: bytes | None = None, named: str | None = None, state: str | None = None) -> list[Item]:
-        """The items at or below an absolute path, with these words in their names, in this state; by path."""
-        where, values = ["1"], list[object]()
+    def items(
+        self,
+        below: bytes | None = None,
+        named: str | None = None,
+        state: str | None = None,
+        condition: tuple[str, Sequence[object]] = ("1", ()),
+        order: str = "r.path, i.path",
+        count: int | None = None,
+    ) -> list[Item]:
+        """The items at or below an absolute path, with these words in their names, in this state; by path.
+
+        ``condition`` (SQL on ``item i``, and its values) and ``order`` come from `listing`.
+        """
+        where, values = [condition[0]], [*condition[1]]
         if below is not None:
             where.append(f"({below_path(self, below, values)})")
         if named is not None:
@@ -270,8 +281,8 @@ class Reader:
         facts = ", ".join(MediaFacts.__slots__)
         rows = self._db.execute(
             f"SELECT i.id, r.path, i.path, i.modality, {_STATE}, i.size, {facts} "
-            f"FROM item i JOIN root r ON r.id = i.root_id WHERE {' AND '.join(where)} ORDER BY r.path, i.path",
-            values,
+            f"FROM item i JOIN root r ON r.id = i.root_id WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?",
+            [*values, -1 if count is None else count],
         )
         return [
             Item(item_id, join(root, path), modality, state, size, _facts(facts_of))

@@ -61,6 +61,56 @@ def test_every_form_of_output_says_the_same(indexed, photos):  # noqa: F811
     assert indexed("query", "red", "--json", "--csv").returncode == 2
 
 
+@pytest.fixture
+def dated(indexed, photos):  # noqa: F811
+    """Red from 2021, green from 2022, blue from 2023."""
+    from datetime import datetime
+
+    for name, year in (("red", 2021), ("green", 2022), ("blue", 2023)):
+        when = datetime(year, 6, 1).timestamp()
+        os.utime(photos / f"{name}.png", (when, when))
+    indexed("index", photos)
+    return indexed
+
+
+def test_filters_without_words_list_files(dated, photos, tmp_path):  # noqa: F811
+    assert lines(dated("query", "--since", "June 2022")) == [
+        f"1\t2023-06-01T00:00:00\t{photos}/blue.png",
+        f"2\t2022-06-01T00:00:00\t{photos}/green.png",
+    ]
+    assert paths(dated("query", "--in", photos, "--sort", "date:asc", "-k", "2", "--paths")) == ["red.png", "green.png"]
+    document = json.loads(dated("query", "--where", "date = 2021", "--json").stdout)
+    assert document["query"] == {"text": "", "parts": [], "mode": "listing"} and document["spaces"] == []
+    (hit,) = document["hits"]
+    assert (hit["rank"], hit["score"], hit["confidence"], hit["date"]) == (1, 0, None, "2021-06-01T00:00:00")
+    result = dated("query", "--until", "2022", "--html", tmp_path / "out.html", "--copy-to", tmp_path / "there", "-v")
+    assert b"listing: " in result.stderr and b"2 files copied" in result.stderr
+    page = (tmp_path / "out.html").read_text()
+    assert "<h1>until 2022</h1>" in page and "score" not in page and "2022-06-01T00:00:00" in page
+    assert dated("query", "--since", "2024").returncode == 1
+    assert dated("query", "-k", "3").returncode == 2
+
+
+def test_what_was_found_is_sorted_by_date(dated):
+    assert paths(dated("query", "red", "--sort", "date", "--paths")) == ["blue.png", "green.png", "red.png"]
+
+
+def test_ls_takes_filters_and_an_order(dated, photos):  # noqa: F811
+    def listed(*options) -> list[str]:
+        return [os.path.basename(line.split("\t")[2]) for line in lines(dated("ls", *options))]
+
+    (photos / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    dated("index", photos)
+    assert listed() == ["blue.png", "broken.png", "green.png", "red.png"]
+    assert listed("--until", "2022") == ["green.png", "red.png"]
+    assert listed("--sort", "date:asc", "-k", "2") == ["red.png", "green.png"]
+    assert listed("--where", "size < 10", "--state", "rejected") == ["broken.png"]
+    assert listed("--modality", "image", "--named", "red") == ["red.png"]
+    assert listed(photos / "red.png", "--sort", "added") == ["red.png"]
+    assert dated("ls", "--near", "0,0,1").returncode == 1
+    assert dated("ls", "--sort", "score").returncode == 2
+
+
 def test_letters_and_meaning(indexed, photos):  # noqa: F811
     os.rename(photos / "blue.png", photos / "sunset.png")
     indexed("index", photos)

@@ -1,0 +1,64 @@
+"""Files by what they say of themselves, in an order, without a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmsearch.store.filters import FIELDS, FUNCTIONS
+from mmsearch.store.reader import Item, Reader, marks
+from mmsearch.store.selection import Selection
+
+_BY_PATH = "r.path {0}, i.path {0}"
+
+
+def first_segments(reader: Reader, chosen: Selection, by: str, descending: bool, count: int) -> list[int]:
+    """Of the best ``count`` present files with a segment that passes, the first such segment; in order."""
+    rows = reader.query(
+        "SELECT min(s.id) FROM item i JOIN segment s ON s.item_id = i.id JOIN root r ON r.id = i.root_id "
+        f"WHERE i.gone IS NULL AND {chosen.where} GROUP BY i.id ORDER BY {_order(reader, by, descending)} LIMIT ?",
+        [*chosen.values, count],
+    )
+    return [segment_id for (segment_id,) in rows]
+
+
+def known_files(
+    reader: Reader,
+    chosen: Selection | None,
+    named: str | None,
+    state: str | None,
+    by: str,
+    descending: bool,
+    count: int | None,
+) -> list[Item]:
+    """Of all files that the library knows, in whatever state, those that `Reader.items` lists and that pass."""
+    condition: tuple[str, list[object]] = ("1", [])
+    if chosen is not None:
+        # A file that could not be read has no segment, and facts none the less.
+        passing = f"SELECT i.id FROM item i LEFT JOIN segment s ON s.item_id = i.id WHERE {chosen.where}"
+        condition = f"i.id IN ({passing})", chosen.values
+    return reader.items(None, named, state, condition, _order(reader, by, descending), count)
+
+
+def dates(reader: Reader, item_ids: Sequence[int]) -> dict[int, str | None]:
+    """When each of these files was taken, or else last changed, in local ISO 8601."""
+    _define(reader)
+    found: dict[int, str | None] = {}
+    for start in range(0, len(item_ids), 1000):
+        chunk = item_ids[start : start + 1000]
+        found.update(
+            reader.query(f"SELECT i.id, {FIELDS['date'].sql} FROM item i WHERE i.id IN ({marks(chunk)})", chunk)
+        )
+    return found
+
+
+def _order(reader: Reader, by: str, descending: bool) -> str:
+    """The SQL order of ``item i JOIN root r`` by date, taken, added or path; files without a date come last."""
+    direction = "DESC" if descending else "ASC"
+    if by == "path":
+        return _BY_PATH.format(direction)
+    _define(reader)
+    return f"{FIELDS[by].sql} {direction} NULLS LAST, {_BY_PATH.format('ASC')}"
+
+
+def _define(reader: Reader) -> None:
+    reader.define("modified", FUNCTIONS["modified"])
