@@ -19,15 +19,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from mmsearch.encoders import registry
 from mmsearch.errors import NoLibrary, UsageError
+from mmsearch.retrieval import moments
 from mmsearch.retrieval.arrange import arranged
 from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for, spoken
 from mmsearch.retrieval.embed import embed, unit
 from mmsearch.retrieval.listing import LISTING, dated, is_filtered, listed
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, require_same_space
+from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, Span, require_same_space
 
 if TYPE_CHECKING:
     import threading
@@ -249,14 +252,17 @@ class Library:
     def similar(self, path: str | bytes, query: Query | None = None, device: str = "cpu") -> Answer:
         """The items that are nearest to a file, without itself; if it is indexed, by its stored vectors.
 
-        ``query``: how many, and which; its parts don't count.
+        ``path`` may name a part of it, ``talk.wav@0:38-0:41``. ``query``: how many, and which; its parts don't count.
         """
         name = _absolute(path)
         query = replace(query or Query(), parts=(Asked("file", os.fsdecode(name)),))
-        item_id = selection.item_at(self.reader, name)
+        item_id, span = selection.item_at(self.reader, name), None
+        if item_id is None:
+            file, span = moments.split(os.fsdecode(name))
+            item_id = selection.item_at(self.reader, os.fsencode(file))
 
         def vector(space: Space) -> FloatArray:
-            stored = None if item_id is None else selection.item_vectors(self.reader, item_id, space)
+            stored = None if item_id is None else _stored(self.reader, item_id, space, span, os.fsdecode(path))
             if stored is not None and len(stored):
                 return unit(stored.mean(axis=0))
             return embed(self._asker(space, device), query.parts, space)
@@ -454,6 +460,17 @@ def _reader_of_words(folder: str, encoder: Encoder) -> Encoder:
     made = cast(bridge.BridgeEncoder, encoder)
     bridge.keep(folder, made)
     return made.image
+
+
+def _stored(reader: Reader, item_id: int, space: Space, span: Span | None, name: str) -> FloatArray:
+    """The stored vectors of an item, or those that a span touches, float32 ``(n, dim)``."""
+    if span is None:
+        return selection.item_vectors(reader, item_id, space)
+    from mmsearch.store.parts import parts
+
+    found = parts(reader, item_id, space)
+    touched = moments.within(found, span, name, len(found)) if found else []
+    return np.stack(touched) if touched else np.empty((0, space.dim), np.float32)
 
 
 def _absolute(path: str | bytes) -> bytes:

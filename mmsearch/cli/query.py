@@ -67,7 +67,10 @@ def command(
     context: typer.Context,
     parts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PARTS...", help="Words and files: a cat + 0.5:./sofa.jpg - dog; a last - reads stdin"),
+        typer.Argument(
+            metavar="PARTS...",
+            help="Words and files: a cat + 0.5:./sofa.jpg - ./dog.wav@0:38; a last - reads stdin",
+        ),
     ] = None,
     k: Top = 10,
     image: Annotated[list[str], typer.Option(metavar="FILE", help="A picture to look for")] = [],  # noqa: B006
@@ -140,7 +143,7 @@ def command(
 
 def similar(
     context: typer.Context,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, indexed or not")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, indexed or not, or a part: talk.wav@0:38-0:41")],
     k: Top = 10,
     within: Within = None,
     modality: Kinds = None,
