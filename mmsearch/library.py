@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.bridging import Bridged
     from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.datasets.base import Dataset
+    from mmsearch.retrieval.facets import Facets
     from mmsearch.retrieval.measured import Report
     from mmsearch.retrieval.tune import Tuning
     from mmsearch.store.catalog import Catalog
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Answer", "Library"]
 
 DEFAULT_MODEL = "mini"
+NOTHING_ASKED = 'nothing was asked: mmsearch query "a cat on a sofa"'
 
 
 @dataclass(slots=True)
@@ -231,9 +233,29 @@ class Library:
 
         return self._answer(query, device, vector)
 
+    def facets(self, query: Query, fields: Sequence[str], device: str = "cpu", *, allow_url: bool = False) -> Facets:
+        """How what a question finds spreads over ``fields``: year, month, camera, folder, modality.
+
+        Of a question in words or with files the best 2,000 hits are counted that are at least ``min_confidence`` sure,
+        near-duplicates each; of one with filters alone all that pass.
+        """
+        from mmsearch.retrieval import facets
+
+        facets.require_fields(fields)
+        if query.parts:
+            hits = self.ask(
+                replace(query, k=facets.MOST + 1, unique=False, sort="score", group=None), device, allow_url=allow_url
+            ).hits
+            with self.reader.snapshot():
+                return facets.of_hits(self.reader, hits, fields)
+        if not is_filtered(query):
+            raise UsageError(NOTHING_ASKED)
+        with self.reader.snapshot():
+            return facets.of_listing(self.reader, query, fields)
+
     def _listing(self, query: Query) -> Answer:
         if not is_filtered(query):
-            raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+            raise UsageError(NOTHING_ASKED)
         clock = _Clock()
         active = self.active_space()
         clock.lap("load")

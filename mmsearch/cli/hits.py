@@ -15,6 +15,7 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
     from mmsearch.library import Answer
+    from mmsearch.retrieval.facets import Facets
     from mmsearch.types import Hit, Query, Span
 
 NOTHING_FOUND = 1
@@ -33,11 +34,18 @@ class Form(Enum):
         return chosen[0] if chosen else cls.TABLE
 
 
-def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: str | None = None) -> None:
+def show(
+    settings: Settings,
+    answer: Answer,
+    query: Query,
+    form: Form,
+    preview: str | None = None,
+    counts: Facets | None = None,
+) -> None:
     """Write an answer out, a table with pictures if ``preview`` says how; exits with 1 if it has no hits."""
     match form:
         case Form.JSON:
-            _document(settings, answer, query)
+            _document(settings, answer, query, counts)
         case Form.JSONL:
             for hit in answer:
                 json_line(**fields(hit))
@@ -48,6 +56,10 @@ def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: 
                 render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
         case Form.TABLE:
             _table(answer, query, preview)
+            if counts is not None:
+                from mmsearch.cli import facets
+
+                facets.show(settings, counts)
     _remarks(settings, answer, query)
     if not answer.hits:
         raise typer.Exit(NOTHING_FOUND)
@@ -92,7 +104,12 @@ def json_line(**values: Any) -> None:
     render.line(json.dumps(values, default=os.fsdecode))
 
 
-def _document(settings: Settings, answer: Answer, query: Query) -> None:
+def _document(settings: Settings, answer: Answer, query: Query, counts: Facets | None) -> None:
+    more: dict[str, Any] = {}
+    if counts is not None:
+        from mmsearch.cli import facets
+
+        more = facets.document(counts)
     texts = [part.value for part in query.parts if part.kind == "text" and part.weight == 1]
     render.document(
         library=settings.library().folder,
@@ -104,6 +121,7 @@ def _document(settings: Settings, answer: Answer, query: Query) -> None:
         spaces=[{"model": space.model, "space": space.fingerprint, "index": index} for space, index in answer.spaces],
         took_ms={name: round(ms, 2) for name, ms in answer.took_ms.items()},
         hits=[fields(hit) for hit in answer],
+        **more,
     )
 
 

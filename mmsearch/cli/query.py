@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.cli import answers, complete, hits
+from mmsearch.cli import facets as counts
 from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, Preview, PreviewAs, RankPrefix
 from mmsearch.cli.common import Settings, numpy_alone
 from mmsearch.cli.common import command as body
@@ -88,6 +89,7 @@ def command(
     unique: Unique = False,
     sort: Sort = "score",
     group_by: Group = None,
+    facets: counts.Option = None,
     batch: Annotated[str | None, typer.Option(metavar="FILE", help="A question a line; hits as JSON lines")] = None,
     allow_url: Annotated[bool, typer.Option("--allow-url", help="Fetch addresses among the parts")] = False,
     paths: Paths = False,
@@ -131,14 +133,16 @@ def command(
         )
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
         if batch is not None:
-            if parts or said or wishes.any():
+            if parts or said or wishes.any() or facets:
                 raise UsageError("--batch takes its questions from the file alone, and answers in JSON lines alone")
             _batch(settings, batch, query, device, allow_url)
             return
         asked = replace_parts(query, _parsed(parts or []))
-        answer = settings.library().ask(asked, device, allow_url=allow_url)
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
-        answers.give(settings, answer, asked, form, wishes)
+        fields, library = counts.asked(facets, form), settings.library()
+        answer = library.ask(asked, device, allow_url=allow_url)
+        counted = library.facets(asked, fields, device, allow_url=allow_url) if fields else None
+        answers.give(settings, answer, asked, form, wishes, counted)
 
 
 def similar(

@@ -13,12 +13,23 @@ _BY_PATH = "r.path {0}, i.path {0}"
 
 def first_segments(reader: Reader, chosen: Selection, by: str, descending: bool, count: int) -> list[int]:
     """Of the best ``count`` present files with a segment that passes, the first such segment; in order."""
+    passes = f"EXISTS (SELECT 1 FROM segment s WHERE s.item_id = i.id AND {chosen.where})"
     rows = reader.query(
-        "SELECT min(s.id) FROM item i JOIN segment s ON s.item_id = i.id JOIN root r ON r.id = i.root_id "
-        f"WHERE i.gone IS NULL AND {chosen.where} GROUP BY i.id ORDER BY {_order(reader, by, descending)} LIMIT ?",
+        f"SELECT i.id FROM item i JOIN root r ON r.id = i.root_id WHERE i.gone IS NULL AND {passes} "
+        f"ORDER BY {_order(reader, by, descending)} LIMIT ?",
         [*chosen.values, count],
     )
-    return [segment_id for (segment_id,) in rows]
+    first: dict[int, int] = {}
+    for start in range(0, len(rows), 1000):
+        chunk = [item_id for (item_id,) in rows[start : start + 1000]]
+        first.update(
+            reader.query(
+                "SELECT i.id, min(s.id) FROM item i JOIN segment s ON s.item_id = i.id "
+                f"WHERE i.id IN ({marks(chunk)}) AND {chosen.where} GROUP BY i.id",
+                [*chunk, *chosen.values],
+            )
+        )
+    return [first[item_id] for (item_id,) in rows]
 
 
 def known_files(

@@ -111,6 +111,28 @@ def test_ls_takes_filters_and_an_order(dated, photos):  # noqa: F811
     assert dated("ls", "--sort", "score").returncode == 2
 
 
+def test_facets_count_what_is_found(dated, photos):  # noqa: F811
+    Image.new("RGB", (90, 30), COLOURS["blue"]).save(photos / "wide.png")
+    os.utime(photos / "wide.png", (1, 1))
+    dated("index", photos)
+    shown = lines(dated("query", "red", "-k", "1", "--facets", "year,modality"))
+    assert shown[0].endswith("red.png") and shown[1:] == [
+        "",
+        "files\t\t4\t",
+        *(f"year\t{year}\t1\t--where 'date = {year}'" for year in ("2023", "2022", "2021", "1970")),
+        "modality\timage\t4\t--modality image",
+    ]
+    document = json.loads(dated("query", "--since", "2022", "--facets", "folder,camera", "--json").stdout)
+    assert len(document["hits"]) == 2 and document["counted"] == {"files": 2, "more": False}
+    assert document["facets"] == [
+        {"field": "folder", "value": str(photos), "count": 2, "filter": f"--in {photos}"},
+        {"field": "camera", "value": None, "count": 2, "filter": "--where 'camera is not known'"},
+    ]
+    assert "facets" not in json.loads(dated("query", "red", "--json").stdout)
+    for wrong in (["--facets", "colour"], ["--facets", "year", "--csv"], ["--facets", "year", "--batch", "-"]):
+        assert dated("query", "red", *wrong).returncode == 2
+
+
 def test_letters_and_meaning(indexed, photos):  # noqa: F811
     os.rename(photos / "blue.png", photos / "sunset.png")
     indexed("index", photos)
