@@ -11,8 +11,8 @@ import typer
 from mmsearch.cli import answers, complete, hits
 from mmsearch.cli import facets as counts
 from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, Preview, PreviewAs, RankPrefix
-from mmsearch.cli.common import Settings, numpy_alone
 from mmsearch.cli.common import command as body
+from mmsearch.cli.common import numpy_alone
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ def command(
         if batch is not None:
             if parts or said or wishes.any() or facets:
                 raise UsageError("--batch takes its questions from the file alone, and answers in JSON lines alone")
-            _batch(settings, batch, query, device, allow_url)
+            from mmsearch.cli import batch as lines
+
+            lines.run(settings, batch, query, device, allow_url)
             return
         asked = replace_parts(query, _parsed(parts or []))
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
@@ -245,22 +247,3 @@ def replace_parts(query: Query, parts: tuple[Asked, ...]) -> Query:
     from dataclasses import replace
 
     return replace(query, parts=query.parts + parts)
-
-
-def _batch(settings: Settings, path: str, query: Query, device: str, allow_url: bool) -> None:
-    """A question a line, in the grammar of the shell; for each hit a JSON line that names its question."""
-    import shlex
-
-    library = settings.library()
-    try:
-        with open(path, encoding="utf-8") if path != "-" else sys.stdin as file:
-            questions = [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--batch {path}: {error}") from None
-    for number, question in enumerate(questions, 1):
-        try:
-            asked = replace_parts(query, _parsed(shlex.split(question)))
-        except ValueError as error:
-            raise UsageError(f"--batch {path}, line {number}: {error}") from None
-        for hit in library.ask(asked, device, allow_url=allow_url):
-            hits.json_line(question=number, query=question, **hits.fields(hit))

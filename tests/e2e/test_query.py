@@ -153,6 +153,41 @@ def test_a_batch_answers_line_by_line(indexed, tmp_path):  # noqa: F811
     assert indexed("query", "red", "--batch", tmp_path / "questions").returncode == 2
 
 
+def test_a_bad_line_of_a_batch_is_that_lines_error(indexed, photos, tmp_path):  # noqa: F811
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    bad = ["it's odd", "./nothing.png", "red - red", "red + -", "''", str(photos / "broken.jpg"), "0:red"]
+    (tmp_path / "questions").write_bytes("\n".join(["\ufeffred", *bad, "", "green"]).encode() + b"\n\xff\r\nblue")
+    result = indexed("query", "--batch", tmp_path / "questions", "-k", "1")
+    rows = [json.loads(line) for line in lines(result)]
+    assert result.returncode == 3
+    assert {row["question"]: os.path.basename(row["path"]) for row in rows if "path" in row} == {
+        1: "red.png",
+        9: "green.png",
+        11: "blue.png",
+    }
+    errors = {row["question"]: row for row in rows if "error" in row}
+    assert sorted(errors) == [2, 3, 4, 5, 6, 7, 8, 10] and [row["question"] for row in rows] == list(range(1, 12))
+    assert (errors[2]["query"], errors[2]["error"]) == ("it's odd", "No closing quotation")
+    for question, says in (
+        (3, "no such file"),
+        (4, "cancel"),
+        (5, "a last -"),
+        (6, "nothing was asked"),
+        (10, "UTF-8"),
+    ):
+        assert says in errors[question]["error"]
+    notes = result.stderr.decode().splitlines()
+    assert len(notes) == 8 and "line 2: No closing quotation" in notes[0] and "line 11: " in notes[-1]
+
+
+def test_a_batch_from_stdin_and_a_mistake_in_its_options(indexed):  # noqa: F811
+    result = indexed("query", "--batch", "-", "-k", "1", input=b"red\ngreen -\nblue\n")
+    assert [json.loads(line).get("error", "")[:6] for line in lines(result)] == ["", "a last", ""]
+    wrong = indexed("query", "--batch", "-", "--where", "widht > 3", input=b"red\n")
+    assert wrong.returncode == 2 and wrong.stdout == b""
+    assert indexed("query", "--batch", "/no/such/file").returncode == 2
+
+
 def test_similar(indexed, photos):  # noqa: F811
     Image.new("RGB", (40, 30), (200, 40, 40)).save(photos / "reddish.png")
     indexed("index", photos)
