@@ -35,7 +35,7 @@ def command(
         str | None, typer.Option(metavar="WORDS", help="Only files with these words in their names")
     ] = None,
     state: Annotated[str | None, typer.Option(help="ok, partial, rejected, transient, skipped or missing")] = None,
-    where: Where = None,
+    where: Where = [],  # noqa: B006
     since: Since = None,
     until: Until = None,
     near: Near = None,

@@ -16,6 +16,8 @@ from mmsearch.cli.common import numpy_alone
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmsearch.types import Asked, Query
 
 Top = Annotated[int, typer.Option("-k", "--top", min=1, max=10_000, metavar="N", help="So many hits at most")]
@@ -32,7 +34,9 @@ Kinds = Annotated[
         autocompletion=complete.words("image", "audio", "text", "video"),
     ),
 ]
-Where = Annotated[str | None, typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000")]
+Where = Annotated[
+    list[str], typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000; again for one more")
+]
 Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: June 2023, last week, 3 weeks ago")]
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="Up to then, that day or month included")]
 Near = Annotated[str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos taken near a place")]
@@ -79,7 +83,7 @@ def command(
     text: Annotated[list[str], typer.Option(metavar="WORDS", help="Words, whatever they look like")] = [],  # noqa: B006
     within: Within = None,
     modality: Kinds = None,
-    where: Where = None,
+    where: Where = [],  # noqa: B006
     since: Since = None,
     until: Until = None,
     near: Near = None,
@@ -153,7 +157,7 @@ def similar(
     k: Top = 10,
     within: Within = None,
     modality: Kinds = None,
-    where: Where = None,
+    where: Where = [],  # noqa: B006
     since: Since = None,
     until: Until = None,
     near: Near = None,
@@ -187,7 +191,7 @@ def options(
     k: int,
     within: str | None,
     modality: str | None,
-    where: str | None,
+    where: Sequence[str],
     since: str | None,
     until: str | None,
     near: str | None,
@@ -210,7 +214,7 @@ def options(
         k=k,
         within=None if within is None else os.path.abspath(os.fsencode(within)),
         modalities=None if named is None else frozenset(map(Modality, named)),
-        where=where,
+        where=" and ".join(where if len(where) < 2 else (f"({one})" for one in where)) or None,
         since=since,
         until=until,
         near=None if near is None else _place(near),

@@ -128,6 +128,8 @@ def test_facets_count_what_is_found(dated, photos):  # noqa: F811
         {"field": "folder", "value": str(photos), "count": 2, "filter": f"--in {photos}"},
         {"field": "camera", "value": None, "count": 2, "filter": "--where 'camera is not known'"},
     ]
+    both = dated("query", "--where", "date >= 2022 or size < 0", "--where", "date < 2023", "--paths")
+    assert paths(both) == ["green.png"], "a filter that is pasted narrows the question down"
     assert "facets" not in json.loads(dated("query", "red", "--json").stdout)
     for wrong in (["--facets", "colour"], ["--facets", "year", "--csv"], ["--facets", "year", "--batch", "-"]):
         assert dated("query", "red", *wrong).returncode == 2

@@ -47,7 +47,9 @@ def typed(filters: str) -> Query:
     """What the shell and the command line make of a filter that is pasted."""
     arguments = shlex.split(filters)
     given = dict(zip((name.lstrip("-") for name in arguments[::2]), arguments[1::2], strict=True))
-    return command.options(100, given.get("in"), given.get("modality"), given.get("where"), None, None, None)
+    return command.options(
+        100, given.get("in"), given.get("modality"), [given["where"]] if "where" in given else [], None, None, None
+    )
 
 
 QUESTIONS = [Query(where="size > 0"), Query(where="date >= 2023"), Query(where="camera is known")]
