@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ import typer
 from mmsearch.cli import hits, render
 from mmsearch.errors import EncoderError, UsageError
 from mmsearch.retrieval.ask import condition_of
+from mmsearch.retrieval.embed import AT_ONCE
 from mmsearch.retrieval.parse import parse
 
 if TYPE_CHECKING:
@@ -59,11 +60,25 @@ def run(settings: Settings, path: str, query: Query, device: str, allow_url: boo
 
 def _answers(library: Library, queries: Sequence[Query], device: str, allow_url: bool) -> Iterator[Answer | str]:
     """For each question its answer, or why there is none."""
-    for query in queries:
-        try:
-            yield library.ask(query, device, allow_url=allow_url)
-        except OF_ONE_LINE as error:
+    for start in range(0, len(queries), AT_ONCE):
+        yield from _bisected(
+            lambda some: library.ask_many(some, device, allow_url=allow_url), queries[start:][:AT_ONCE]
+        )
+
+
+def _bisected(ask: Callable[[Sequence[Query]], Iterator[Answer]], queries: Sequence[Query]) -> Iterator[Answer | str]:
+    """Questions asked together; where one can't be, each half by itself."""
+    try:
+        answers: list[Answer] = list(ask(queries))
+    except OF_ONE_LINE as error:
+        if len(queries) == 1:
             yield str(error)
+            return
+        half = len(queries) // 2
+        yield from _bisected(ask, queries[:half])
+        yield from _bisected(ask, queries[half:])
+    else:
+        yield from answers
 
 
 def _lines(path: str, query: Query) -> Iterator[_Line]:

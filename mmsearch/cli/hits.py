@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
     from mmsearch.library import Answer
     from mmsearch.retrieval.facets import Facets
-    from mmsearch.types import Hit, Query, Span
+    from mmsearch.types import Hit, Query, Span, Why
 
 NOTHING_FOUND = 1
 
@@ -69,6 +69,9 @@ def _remarks(settings: Settings, answer: Answer, query: Query) -> None:
     for note in answer.notes if not settings.quiet else ():
         render.note(f"mmsearch: {note}")
     if settings.verbose:
+        for hit in answer:
+            if hit.why is not None:
+                render.note(f"{hit.rank}: {_reasons(hit.why)}")
         took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
         asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
         render.note(f"{asked or ('by the letter' if query.parts else answer.index)}: {took}")
@@ -81,6 +84,7 @@ def fields(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
+        "cosine": None if hit.cosine is None else round(hit.cosine, 6),
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
         "path": hit.path,
         "modality": hit.modality,
@@ -95,6 +99,17 @@ def fields(hit: Hit) -> dict[str, Any]:
         "segment_id": hit.segment_id,
         "space": hit.space,
         "found_by": hit.found_by,
+        "why": hit.why and why(hit.why),
+    }
+
+
+def why(reasons: Why) -> dict[str, Any]:
+    """What put a hit where it is, as JSON has it."""
+    return {
+        "z": round(reasons.z, 4),
+        "words": round(reasons.words, 4),
+        "folder": round(reasons.folder, 4),
+        "matched": [{"word": word, "in": place} for word, place in reasons.matched],
     }
 
 
@@ -129,7 +144,7 @@ def _csv(answer: Answer) -> None:
     import csv
     import io
 
-    columns = ["rank", "score", "confidence", "path", "modality", "start", "end", "unit", "page"]
+    columns = ["rank", "score", "cosine", "confidence", "path", "modality", "start", "end", "unit", "page"]
     columns += ["taken", "added", "date"]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
@@ -167,6 +182,14 @@ def _table(answer: Answer, query: Query, preview: str | None) -> None:
         from mmsearch.cli.preview import show_all
 
         show_all(answer, ("  ".join(row[column] for column in columns) for row in rows), preview)
+
+
+def _reasons(reasons: Why) -> str:
+    parts = [f"z {reasons.z:.2f}"]
+    parts += [f"words {reasons.words:+.2f}"] if reasons.words else []
+    parts += [f"folder {reasons.folder:+.2f}"] if reasons.folder else []
+    matched = ", ".join(f"{word} in {place}" for word, place in reasons.matched)
+    return ", ".join(parts) + (f" ({render.shown(os.fsencode(matched))})" if matched else "")
 
 
 def sure(confidence: float | None) -> str:

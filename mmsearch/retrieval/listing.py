@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 from mmsearch.retrieval.arrange import order
 from mmsearch.retrieval.ask import condition_of
 from mmsearch.store import listing, selection
@@ -61,10 +58,5 @@ def _hit(rank: int, found: Found) -> Hit:
         text=found.text,
         taken=found.taken,
         added=found.added,
+        date=found.date,
     )
-
-
-def dated(reader: Reader, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits with the dates of their files."""
-    dates = listing.dates(reader, [hit.item_id for hit in hits])
-    return [replace(hit, date=dates.get(hit.item_id)) for hit in hits]

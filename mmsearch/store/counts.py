@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from mmsearch.store.filters import FIELDS, FUNCTIONS
+from mmsearch.store.filters import FIELDS
 from mmsearch.store.reader import Reader, marks
 from mmsearch.store.selection import Selection
 
@@ -21,7 +21,6 @@ _KEYS = {
 
 def facts(reader: Reader, item_ids: Sequence[int]) -> list[tuple[str | None, str | None]]:
     """The date (taken, or else changed, in local ISO 8601) and the camera of those of the files that there are."""
-    _define(reader)
     found: list[tuple[str | None, str | None]] = []
     for start in range(0, len(item_ids), 1000):
         chunk = item_ids[start : start + 1000]
@@ -40,7 +39,6 @@ def by(reader: Reader, chosen: Selection, field: str) -> Counter[str | None]:
 
     A file counts once for each kind of its segments that pass: a film may be among the sounds too.
     """
-    _define(reader)
     if field == "modality":
         kind = FIELDS["modality"].sql
         rows = reader.query(
@@ -49,6 +47,7 @@ def by(reader: Reader, chosen: Selection, field: str) -> Counter[str | None]:
             chosen.values,
         )
         return Counter(dict(rows))
+    reader.define("folder", _folder)
     key = _KEYS[field]
     rows = reader.query(f"SELECT {key}, count(*) {_passing(chosen)} GROUP BY {key}", chosen.values)
     if field != "folder":
@@ -68,8 +67,3 @@ def _absolute(root: bytes, folder: bytes) -> str:
 
 def _folder(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
-
-
-def _define(reader: Reader) -> None:
-    reader.define("modified", FUNCTIONS["modified"])
-    reader.define("folder", _folder)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from mmsearch.store.filters import FIELDS, FUNCTIONS
+from mmsearch.store.filters import FIELDS
 from mmsearch.store.reader import Item, Reader, marks
 from mmsearch.store.selection import Selection
 
@@ -16,7 +14,7 @@ def first_segments(reader: Reader, chosen: Selection, by: str, descending: bool,
     passes = f"EXISTS (SELECT 1 FROM segment s WHERE s.item_id = i.id AND {chosen.where})"
     rows = reader.query(
         f"SELECT i.id FROM item i JOIN root r ON r.id = i.root_id WHERE i.gone IS NULL AND {passes} "
-        f"ORDER BY {_order(reader, by, descending)} LIMIT ?",
+        f"ORDER BY {_order(by, descending)} LIMIT ?",
         [*chosen.values, count],
     )
     first: dict[int, int] = {}
@@ -44,32 +42,15 @@ def known_files(
     """Of all files that the library knows, in whatever state, those that `Reader.items` lists and that pass."""
     condition: tuple[str, list[object]] = ("1", [])
     if chosen is not None:
-        # A file that could not be read has no segment, and facts none the less.
+        # A file that could not be read has no segment, and a size and dates none the less.
         passing = f"SELECT i.id FROM item i LEFT JOIN segment s ON s.item_id = i.id WHERE {chosen.where}"
         condition = f"i.id IN ({passing})", chosen.values
-    return reader.items(None, named, state, condition, _order(reader, by, descending), count)
+    return reader.items(None, named, state, condition, _order(by, descending), count)
 
 
-def dates(reader: Reader, item_ids: Sequence[int]) -> dict[int, str | None]:
-    """When each of these files was taken, or else last changed, in local ISO 8601."""
-    _define(reader)
-    found: dict[int, str | None] = {}
-    for start in range(0, len(item_ids), 1000):
-        chunk = item_ids[start : start + 1000]
-        found.update(
-            reader.query(f"SELECT i.id, {FIELDS['date'].sql} FROM item i WHERE i.id IN ({marks(chunk)})", chunk)
-        )
-    return found
-
-
-def _order(reader: Reader, by: str, descending: bool) -> str:
+def _order(by: str, descending: bool) -> str:
     """The SQL order of ``item i JOIN root r`` by date, taken, added or path; files without a date come last."""
     direction = "DESC" if descending else "ASC"
     if by == "path":
         return _BY_PATH.format(direction)
-    _define(reader)
     return f"{FIELDS[by].sql} {direction} NULLS LAST, {_BY_PATH.format('ASC')}"
-
-
-def _define(reader: Reader) -> None:
-    reader.define("modified", FUNCTIONS["modified"])

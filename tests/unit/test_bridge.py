@@ -16,7 +16,7 @@ from mmsearch.encoders import registry
 from mmsearch.encoders.fake import AXES, RATE, FakeEncoder
 from mmsearch.errors import EncoderError, MissingModel, SpaceMismatch, UsageError
 from mmsearch.retrieval.bridge import fit
-from mmsearch.retrieval.sentences import sentences
+from mmsearch.encoders.sentences import sentences
 from mmsearch.types import EncoderSpec, Modality
 
 

@@ -96,7 +96,7 @@ def test_a_part_of_a_sound_is_the_question(library, talk):
 
 def test_stored_parts_answer_where_the_file_is_indexed(library, talk):
     library.index([str(talk), str(talk.parent / "media")], model="fake")
-    from_file = library.search(sounds=[f"{talk}@20-25"])
+    from_file = library.search(sounds=[f"{talk}@20-25"], mode="dense")
     stored = library.similar(f"{talk}@20-25")
     assert [hit.path for hit in stored] == [hit.path for hit in from_file if hit.path != os.fsencode(talk)]
     assert stored.hits[0].score == pytest.approx(from_file.hits[1].score, abs=1e-3)
@@ -131,7 +131,7 @@ def test_a_photo_and_a_text_have_no_seconds(library, tmp_path):
         for asks in (library.similar, lambda path: library.search(images=[path])):
             with pytest.raises(UsageError, match=f"{name}@3: only of sounds and videos"):
                 asks(f"{tmp_path}/{name}@3")
-    assert nearest(library.search(images=[tmp_path / "me@12"])) == "red.png"
+    assert nearest(library.search(images=[tmp_path / "me@12"], mode="dense")) == "red.png"
     assert nearest(library.similar(tmp_path / "me@12")) == "red.png"
 
 
