@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from mmsearch.store.artifacts import Opened
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
+    from mmsearch.types import Hit
 
 __all__ = ["DEFAULT_MODEL", "Answer", "Library"]
 
@@ -232,9 +233,13 @@ class Library:
 
         facets.require_fields(fields)
         if query.parts:
-            hits = self.ask(
-                replace(query, k=facets.MOST + 1, unique=False, sort="score", group=None), device, allow_url=allow_url
-            ).hits
+            hits: tuple[Hit, ...] = ()
+            # Few pass a cut as a rule, and a short list is made much sooner than a long one.
+            for k in (100, facets.MOST + 1) if query.min_confidence else (facets.MOST + 1,):
+                like = replace(query, k=k, unique=False, sort="score", group=None)
+                hits = self.ask(like, device, allow_url=allow_url).hits
+                if len(hits) < k:
+                    break
             with self.reader.snapshot():
                 return facets.of_hits(self.reader, hits, fields)
         if not is_filtered(query):

@@ -117,6 +117,13 @@ def test_the_cut_cuts_the_counts(library):
     assert {facet.value: facet.files for facet in counted} == Counter(hit.modality for hit in passing)
 
 
+@pytest.mark.parametrize("count", [99, 100, 101, 150])
+def test_a_cut_that_many_pass_loses_none(library, count):
+    stock(library.folder, [file(f"more/{i}.jpg") for i in range(count)])
+    query = library_query("red", min_confidence=1e-9, within=b"/files/more")
+    assert library.facets(query, ["folder"]).files == len(library.ask(dataclasses.replace(query, k=1000))) == count
+
+
 def test_more_than_is_counted_is_said(library):
     (hit,) = library.search("red", k=1)
     some, more = (of_hits(library.reader, [hit] * count, ["modality"]) for count in (MOST, MOST + 1))
