@@ -491,14 +491,14 @@ def _reader_of_words(folder: str, encoder: Encoder) -> Encoder:
 
 
 def _stored(reader: Reader, item_id: int, space: Space, span: Span | None, name: str) -> FloatArray:
-    """The stored vectors of an item, or those that a span touches, float32 ``(n, dim)``."""
-    if span is None:
-        return selection.item_vectors(reader, item_id, space)
+    """What is stored of an item, or of the part that a span touches, float32 ``(n, dim)``; of a film the pictures."""
     from mmsearch.store.parts import parts
 
     found = parts(reader, item_id, space)
-    touched = moments.within(found, span, name, len(found)) if found else []
-    return np.stack(touched) if touched else np.empty((0, space.dim), np.float32)
+    vectors = [vector for _, vector in found]
+    if found and span is not None:
+        vectors = moments.within(found, span, name, len(found))
+    return np.stack(vectors) if vectors else np.empty((0, space.dim), np.float32)
 
 
 def _alike(queries: Iterable[Query]) -> Iterator[tuple[Query, list[Query]]]:

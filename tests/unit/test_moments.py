@@ -146,5 +146,8 @@ def test_a_part_of_a_film_is_its_pictures(library, tmp_path):
     library.index([str(tmp_path / "photos")], model="fake")
     parts = {"0:01": "red.png", "4-5": "lime.png", "8": "blue.png"}
     assert {part: nearest(library.search(images=[tmp_path / f"film.mp4@{part}"])) for part in parts} == parts
+    from_file = library.search(images=[tmp_path / "film.mp4"], mode="dense")
     library.index([str(tmp_path / "film.mp4")])
+    stored = library.similar(tmp_path / "film.mp4")  # its sound is left out either way
+    assert [hit.score for hit in stored] == pytest.approx([hit.score for hit in from_file], abs=1e-3)
     assert {part: nearest(library.similar(tmp_path / f"film.mp4@{part}")) for part in parts} == parts
