@@ -16,6 +16,8 @@ from mmsearch import Library
 from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.dates import period
+from mmsearch.retrieval.embed import questions
+from mmsearch.retrieval.scale import scale_of
 from mmsearch.retrieval.where import parse
 from mmsearch.store import artifacts, roots
 from mmsearch.store.catalog import Catalog, Record
@@ -227,7 +229,7 @@ def test_a_filtered_search_is_brute_force(stocked, condition, k):
     expected = sorted(
         (p for p in scores if passes(next(r for r in records if r.file.path == p))), key=lambda p: -scores[p]
     )
-    answer = library.search("red blue", k=k, where=text)
+    answer = library.search("red blue", k=k, where=text, mode="dense")
     assert [os.path.relpath(hit.path, b"/files") for hit in answer] == expected[:k], text
 
 
@@ -326,8 +328,22 @@ def test_no_share_of_files_that_pass_loses_a_hit(behind, bounds, k):
     library, scores, widths = behind
     least, most = bounds
     passing = [i for i in np.argsort(-scores) if least < widths[i] <= most]
-    answer = library.search("red blue", k=k, where=f"width > {least} and width <= {most}")
-    assert [int(os.path.basename(hit.path)[:-4]) for hit in answer] == passing[:k]
+    for mode, expected in (("dense", passing), ("hybrid", [i for i in on_scale(library) if i in set(passing)])):
+        answer = library.search("red blue", k=k, where=f"width > {least} and width <= {most}", mode=mode)
+        assert [int(os.path.basename(hit.path)[:-4]) for hit in answer] == expected[:k], mode
+
+
+def on_scale(library) -> list[int]:
+    """The files in the order of their best ``z``, by brute force over all vectors."""
+    reader, space = library.reader, library.active_space()
+    scale = scale_of(reader, space, lambda: library.encoder("fake"))
+    (question,) = questions(library.encoder("fake"), ["red blue"])
+    best: dict[bytes, float] = {}
+    for block in reader.blocks(space.id, space.dim):
+        live = reader.live(block.ids.tolist())
+        for segment, z in zip(block.ids.tolist(), scale.z(question, Modality.IMAGE, block.vectors), strict=True):
+            best[live[segment].path] = max(float(z), best.get(live[segment].path, -np.inf))
+    return [int(os.path.basename(path)[:-4]) for path in sorted(best, key=lambda path: -best[path])]
 
 
 @pytest.mark.parametrize("condition", ["size > 4MB", "width is known", "modality = audio", "size > 99MB"])
