@@ -349,6 +349,7 @@ def _hit(found: Found, score: float, space: str, found_by: tuple[str, ...], why:
         page=found.page,
         taken=found.taken,
         added=found.added,
+        date=found.date,
         why=why,
     )
 

@@ -313,6 +313,11 @@ DAYS = [
         ({}, ["b/1.jpg", "a/2.jpg", "b/3.jpg", "a/4.jpg"]),
         ({"sort": "taken"}, ["a/2.jpg", "b/3.jpg", "b/1.jpg", "a/4.jpg"]),
         ({"sort": "path"}, ["a/2.jpg", "a/4.jpg", "b/1.jpg", "b/3.jpg"]),
+        ({"sort": "path:desc"}, ["b/3.jpg", "b/1.jpg", "a/4.jpg", "a/2.jpg"]),
+        ({"sort": "taken:asc"}, ["b/1.jpg", "b/3.jpg", "a/2.jpg", "a/4.jpg"]),
+        ({"sort": "date"}, ["a/2.jpg", "b/3.jpg", "b/1.jpg", "a/4.jpg"]),
+        ({"sort": "date:asc"}, ["a/4.jpg", "b/1.jpg", "b/3.jpg", "a/2.jpg"]),
+        ({"sort": "score:asc"}, ["a/4.jpg", "b/3.jpg", "a/2.jpg", "b/1.jpg"]),
         ({"group": "folder"}, ["b/1.jpg", "b/3.jpg", "a/2.jpg", "a/4.jpg"]),
         ({"group": "day"}, ["b/1.jpg", "b/3.jpg", "a/2.jpg", "a/4.jpg"]),
         ({"sort": "taken", "group": "day"}, ["a/2.jpg", "b/3.jpg", "b/1.jpg", "a/4.jpg"]),
@@ -324,6 +329,13 @@ def test_order_comes_after_the_cut(library, options, order):
     assert names(answer) == order  # never c/5.jpg, however new it is
     assert sorted(hit.rank for hit in answer) == [1, 2, 3, 4]
     assert next(hit for hit in answer if hit.rank == 1).path == b"/files/b/1.jpg"
+
+
+@pytest.mark.parametrize("sort", ["size", "date:up", "date:", "asc", ""])
+def test_an_order_that_there_is_not_is_named(library, sort):
+    stock(library.folder, DAYS)
+    with pytest.raises(UsageError, match="there are score, date"):
+        library.search("red", sort=sort)
 
 
 def test_groups_are_named(library):
@@ -361,6 +373,19 @@ def test_similar_leaves_the_file_itself_out(library, tmp_path):
     assert library.similar(tmp_path / "new.png").hits[0].path.endswith(b"c.png")
     with pytest.raises(UsageError, match="no such file"):
         library.similar(tmp_path / "nothing.png")
+
+
+def test_the_order_of_similar_files_comes_after_the_cut_too(library):
+    stock(library.folder, DAYS)
+    like = library.similar("/files/c/5.jpg", Query(k=2))
+    old_and_new = library.similar("/files/c/5.jpg", Query(k=2, sort="taken:asc"))
+    assert set(names(old_and_new)) == set(names(like)) and [hit.rank for hit in like] == [1, 2]
+    assert {hit.path: hit.rank for hit in like} == {hit.path: hit.rank for hit in old_and_new}
+    assert [hit.group for hit in library.similar("/files/b/1.jpg", Query(k=3, group="day"))] == [
+        "2024-06-02",
+        "2024-06-01",
+        "no date",
+    ]
 
 
 def scene(seed: int, size=(320, 240)) -> Image.Image:
