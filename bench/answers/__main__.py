@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=GROUPS, help="these groups of rows")
     parser.add_argument("--notes", type=int, default=5000, help="notes that describe scenes, beside the library")
     parser.add_argument("--beside", type=int, default=26_000, help="more photos beside those asked for confidence")
-    parser.add_argument("--draws", type=int, default=8, help="for each share of captioned photos")
+    parser.add_argument("--draws", type=int, default=8, help="of captioned photos, for each share of them")
     parser.add_argument("--quick", action="store_true", help="a quarter of the photos; without draws and many files")
     parser.add_argument("--keep", type=Path, help="a folder that keeps the libraries for the next run")
     parser.add_argument("--check", action="store_true", help="exit 1, naming what falls short of its floor")
@@ -72,14 +72,15 @@ def measure(arguments: argparse.Namespace, keep: Path) -> rank.Results:
         asker, where = Asker(library, tree), f", {arguments.notes} notes"
         results |= rank.wrong_text_first(place, part, asker, arguments.modes, where, notes)
     if "draws" in groups:
-        counts = dict.fromkeys((30, 0, 10, 100), arguments.draws)
-        results |= draws.rows(keep, recipe, model, part, arguments.modes, counts)
+        many, few = arguments.draws, max(1, arguments.draws // 2)
+        modes = [mode for mode in arguments.modes if mode != "dense"]  # captions are no part of it
+        results |= draws.rows(keep, recipe, model, part, modes, {30: many, 100: many, 10: few, 0: few})
     if "sure" in groups or "beside" in groups:
         asked = {", photos alone": sure.Absent(part), "": sure.Absent(part, files)}
         places = {", photos alone": sure.library_c(keep, recipe, model, name, small)}
         places[""] = library_a(keep, recipe, files, model, name)["number"]
         results |= sure.rows(sure.Asked(recipe, part, small), part, "hybrid", Asker(*places[", photos alone"]))
-        results |= sure.absent_rows(asked[""], part, "hybrid", Asker(*places[""]))
+        results |= sure.rows_of_a(files, recipe, part, "hybrid", Asker(*places[""]))
     if "beside" in groups:
         for where, (library, tree) in places.items():
             more = sure.beside(keep, recipe, model, f"{name}{where}", library, arguments.beside)

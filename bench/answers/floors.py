@@ -66,11 +66,11 @@ MORE_FILES = 1.5
 
 def below(results: Results, mode: str = "hybrid") -> list[str]:
     """The rows that fall short, each with what was found and what was asked for."""
-    found = [line for floor in FLOORS if (line := _short(floor, results, mode))]
+    found = [line for floor in FLOORS if (line := short(floor, results, mode))]
     return found + list(_worse(results, mode)) + list(_more_files(results, mode))
 
 
-def _short(floor: Floor, results: Results, mode: str) -> str:
+def short(floor: Floor, results: Results, mode: str) -> str:
     if (floor.case, mode) not in results:
         return ""
     value = results[floor.case, mode][floor.measure][0]

@@ -74,12 +74,12 @@ def wrong_text_first(
     results: Results = {}
     for mode in (BASE, *modes):
         answers = asker([question.text for question in asked], mode, DEEP)
-        wrong = [_wrong_first(question, found, said) for question, found in zip(asked, answers, strict=True)]
+        wrong = [wrong_first(question, found, said) for question, found in zip(asked, answers, strict=True)]
         results[case, mode] = report(case, part, mode, {"wrong text first": wrong}, {})
     return results
 
 
-def _wrong_first(question: Question, found: Sequence[Found], said: dict[str, set[str]]) -> float:
+def wrong_first(question: Question, found: Sequence[Found], said: dict[str, set[str]]) -> float:
     for one in found:
         if one.kind == "text":
             if not said.get(one.path, set()) & nouns()[question.text]:
