@@ -14,6 +14,8 @@ from bench.common import row
 
 DEEP = 100
 """Hits that are looked at where many files are right."""
+NARROW = "narrow cosines: "
+NARROW_KINDS = ("captions as they come", "single nouns", "sounds by name")
 Figures = dict[str, list[float]]
 Results = dict[tuple[str, str], dict[str, list[float]]]
 """By case and mode: each measure's mean with its interval; ``hit@1 over cosine`` is the paired difference."""
@@ -90,17 +92,18 @@ def wrong_first(question: Question, found: Sequence[Found], said: dict[str, set[
 
 
 def of_library(
-    files: Sequence[File], recipe, askers: dict[str, Asker], part: str, modes: Sequence[str] = MODES
+    files: Sequence[File], recipe: Recipe, askers: dict[str, Asker], part: str, modes: Sequence[str] = MODES
 ) -> Results:
     """All kinds, those that folders can change in both arrangements."""
     results: Results = {}
     for arrangement, asker in askers.items():
-        place = Place(files, recipe, arrangement)
+        place, first = Place(files, recipe, arrangement), arrangement == "number"
         for kind in (*questions.KNOWN, *questions.SETS):
-            if arrangement == "number" or kind in questions.BY_FOLDER:
+            if first or kind in questions.BY_FOLDER:
                 asked = questions.of(kind, place, part)
-                results |= rows(f"{kind}, by {arrangement}", part, asked, asker, kind in questions.SETS, modes)
-        if arrangement == "number":
+                asked_in = [mode for mode in modes if first or mode != "dense"]  # a folder is nothing to the vectors
+                results |= rows(f"{kind}, by {arrangement}", part, asked, asker, kind in questions.SETS, asked_in)
+        if first:
             results |= wrong_text_first(place, part, asker, modes)
     return results
 
@@ -111,8 +114,5 @@ def narrow(files: Sequence[File], recipe: Recipe, asker: Asker, part: str) -> Re
     results: Results = {}
     for kind in NARROW_KINDS:
         asked = questions.of(kind, place, part)
-        results |= rows(f"narrow cosines: {kind}", part, asked, asker, kind in questions.SETS, ["hybrid"])
+        results |= rows(f"{NARROW}{kind}, by number", part, asked, asker, kind in questions.SETS, ["hybrid"])
     return results | wrong_text_first(place, part, asker, ["hybrid"], ", narrow cosines")
-
-
-NARROW_KINDS = ("captions as they come", "single nouns", "sounds by name")
