@@ -40,10 +40,14 @@ def main() -> None:
     parser.add_argument("--notes", type=int, default=5000, help="notes that describe scenes, beside the library")
     parser.add_argument("--beside", type=int, default=26_000, help="more photos beside those asked for confidence")
     parser.add_argument("--draws", type=int, default=8, help="of captioned photos, for each share of them")
-    parser.add_argument("--quick", action="store_true", help="a quarter of the photos; without draws and many files")
+    parser.add_argument(
+        "--quick", action="store_true", help="a quarter of the photos, 40 questions of a kind"
+    )
     parser.add_argument("--keep", type=Path, help="a folder that keeps the libraries for the next run")
     parser.add_argument("--check", action="store_true", help="exit 1, naming what falls short of its floor")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.notes = min(arguments.notes, 500)
     if not (DATA / "flickr8k").is_dir():
         sys.exit(f"no data folder at {DATA}: set MMSEARCH_DATA")
     groups = arguments.only or (QUICK if arguments.quick else list(GROUPS))
@@ -65,6 +69,8 @@ class Run:
         self.recipe = make.AGAIN if arguments.again else make.FIRST
         self.name = "quick" if self.small else "a"
         self.files = make.planned(self.recipe, small=self.small)
+        most = FEW if self.small else None
+        self.places = {one: Place(self.files, self.recipe, one, most) for one in make.ARRANGEMENTS}
 
     def library_a(self, model: str = "") -> dict[str, tuple[Path, Path]]:
         return library_a(self.keep, self.recipe, self.files, model or self.model, self.name)
@@ -75,11 +81,11 @@ class Run:
 
 def ranks(run: Run) -> Results:
     askers = {arrangement: Asker(*folders) for arrangement, folders in run.library_a().items()}
-    return rank.of_library(run.files, run.recipe, askers, run.part, run.modes)
+    return rank.of_library(run.places, askers, run.part, run.modes)
 
 
 def texts(run: Run) -> Results:
-    place, tree = Place(run.files, run.recipe, "number"), run.library_a()["number"][1]
+    place, tree = run.places["number"], run.library_a()["number"][1]
     of_a, count = (run.keep, run.recipe, run.files, run.model, run.name), run.asked.notes
     tiny, (noted, notes) = with_tiny_texts(*of_a), with_notes(*of_a, count)
     results = rank.wrong_text_first(place, run.part, Asker(tiny, tree), run.modes, ", five tiny texts")
@@ -95,7 +101,7 @@ def captioned(run: Run) -> Results:
 def confidence(run: Run) -> Results:
     asked, alone = sure.Asked(run.recipe, run.part, run.small), Asker(*run.photos_alone())
     results = sure.rows(asked, run.part, "hybrid", alone)
-    return results | sure.rows_of_a(run.files, run.recipe, run.part, "hybrid", Asker(*run.library_a()["number"]))
+    return results | sure.rows_of_a(run.places["number"], run.part, "hybrid", Asker(*run.library_a()["number"]))
 
 
 def beside(run: Run) -> Results:
@@ -113,13 +119,15 @@ def beside(run: Run) -> Results:
 
 
 def narrow(run: Run) -> Results:
-    return rank.narrow(run.files, run.recipe, Asker(*run.library_a(NARROW)["number"]), run.part)
+    return rank.narrow(run.places["number"], Asker(*run.library_a(NARROW)["number"]), run.part)
 
 
 GROUPS = {
     "rank": ranks, "draws": captioned, "texts": texts, "sure": confidence, "beside": beside, "narrow": narrow,
 }  # fmt: skip
 QUICK = ("rank", "texts", "sure")
+FEW = 40
+"""Questions of a kind in a quick run."""
 
 
 if __name__ == "__main__":

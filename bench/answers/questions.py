@@ -43,10 +43,10 @@ Kind = Callable[["Place"], Iterator[Question]]
 
 
 class Place:
-    """The files of one arrangement."""
+    """The files of one arrangement; ``most``: questions of a kind that are asked of them."""
 
-    def __init__(self, files: Sequence[File], recipe: Recipe, arrangement: str) -> None:
-        self.files, self.recipe, self.arrangement = files, recipe, arrangement
+    def __init__(self, files: Sequence[File], recipe: Recipe, arrangement: str, most: int | None = None) -> None:
+        self.files, self.recipe, self.arrangement, self.most = files, recipe, arrangement, most
         self.captioned = [file for file in files if file.photo is not None and file.photo.en and not file.copy_of]
         self.unseen = [file for file in self.captioned if file.photo.source.name in _val()]
         self._twins: dict[str, list[str]] = {}
@@ -269,4 +269,5 @@ BY_FOLDER = {"captions as they come", "captions that share a word with a folder"
 
 def of(kind: str, place: Place, part: str) -> list[Question]:
     asked = [question for question in {**KNOWN, **SETS}[kind](place) if question.part == part and question.right]
-    return sorted(asked, key=lambda question: question.text)
+    drawn = sorted(asked, key=lambda question: share("of", question.text, *sorted(question.right)))[: place.most]
+    return sorted(drawn, key=lambda question: question.text)

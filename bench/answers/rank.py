@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from bench.answers import questions
 from bench.answers.ask import BASE, MODES, Asker, Found
 from bench.answers.data import nouns, tokens
-from bench.answers.make import File, Recipe
 from bench.answers.questions import Place, Question
 from bench.answers.score import average_precision, hit, interval, precision
 from bench.common import row
@@ -91,13 +90,11 @@ def wrong_first(question: Question, found: Sequence[Found], said: dict[str, set[
     return 0.0
 
 
-def of_library(
-    files: Sequence[File], recipe: Recipe, askers: dict[str, Asker], part: str, modes: Sequence[str] = MODES
-) -> Results:
+def of_library(places: dict[str, Place], askers: dict[str, Asker], part: str, modes: Sequence[str] = MODES) -> Results:
     """All kinds, those that folders can change in both arrangements."""
     results: Results = {}
     for arrangement, asker in askers.items():
-        place, first = Place(files, recipe, arrangement), arrangement == "number"
+        place, first = places[arrangement], arrangement == "number"
         for kind in (*questions.KNOWN, *questions.SETS):
             if first or kind in questions.BY_FOLDER:
                 asked = questions.of(kind, place, part)
@@ -108,9 +105,8 @@ def of_library(
     return results
 
 
-def narrow(files: Sequence[File], recipe: Recipe, asker: Asker, part: str) -> Results:
+def narrow(place: Place, asker: Asker, part: str) -> Results:
     """The same questions of an encoder whose cosines lie as CLIP's do."""
-    place = Place(files, recipe, "number")
     results: Results = {}
     for kind in NARROW_KINDS:
         asked = questions.of(kind, place, part)

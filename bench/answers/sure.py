@@ -237,10 +237,9 @@ def absent_rows(asked: Absent, part: str, mode: str, asker: Asker, where: str = 
     return results
 
 
-def rows_of_a(files: Sequence[File], recipe: Recipe, part: str, mode: str, asker: Asker) -> Results:
+def rows_of_a(place: Place, part: str, mode: str, asker: Asker) -> Results:
     """What library A shows, kind by kind, in the first ten hits; what it does not, and sounds that it has not."""
-    results = absent_rows(Absent(part, files), part, mode, asker)
-    place = Place(files, recipe, "number")
+    results = absent_rows(Absent(part, place.files), part, mode, asker)
     for kind in KINDS:
         right: dict[str, frozenset[str]] = {}
         for question in questions.of(kind, place, part):
