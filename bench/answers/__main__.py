@@ -40,9 +40,7 @@ def main() -> None:
     parser.add_argument("--notes", type=int, default=5000, help="notes that describe scenes, beside the library")
     parser.add_argument("--beside", type=int, default=26_000, help="more photos beside those asked for confidence")
     parser.add_argument("--draws", type=int, default=8, help="of captioned photos, for each share of them")
-    parser.add_argument(
-        "--quick", action="store_true", help="a quarter of the photos, 40 questions of a kind"
-    )
+    parser.add_argument("--quick", action="store_true", help="a quarter of the photos, 40 questions of a kind")
     parser.add_argument("--keep", type=Path, help="a folder that keeps the libraries for the next run")
     parser.add_argument("--check", action="store_true", help="exit 1, naming what falls short of its floor")
     arguments = parser.parse_args()

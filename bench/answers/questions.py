@@ -31,6 +31,9 @@ WNIDS = {"dog": [(2085620, 2113978)], "bird": [(1514668, 1622779), (1795545, 205
          "fish": [(1440764, 1498041), (2514041, 2655020)], "animal": [(1440764, 2510455)]}  # fmt: skip
 """Where an ImageNet class lies that is a kind of it."""
 
+ENOUGH = 8
+"""Photos of a folder that show a noun, for a question of both: a noun that people would ask for there."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -215,10 +218,10 @@ def mixed(place: Place) -> Iterator[Question]:
     photos = [file for file in place.files if file.kind == "image"]
     by_noun = {noun: place.named(photos, words, noun) for noun, words in nouns().items()}
     for word, (noun, having) in product(place.recipe.mixed, by_noun.items()):
-        if share("mixed", place.recipe.name, word, noun) > 0.14:
+        if share("mixed", place.recipe.name, word, noun) > 0.4:
             continue
         right = frozenset(path for path in having if word in path.lower())
-        if len(right) >= 2 and word not in nouns()[noun]:
+        if len(right) >= ENOUGH and word not in nouns()[noun]:
             yield Question(f"{word} {noun}", right, noun_part(noun))
 
 
