@@ -27,9 +27,10 @@ test: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# Holds `mini` to the figures of its model card, on the shared photos.
+# Holds `mini` to the figures of its model card, and the default question to its floors, on the shared data.
 bench-quality: setup
 	$(BIN)/python -m bench.quality
+	$(BIN)/python -m bench.answers --part test --check
 
 kill: setup
 	$(BIN)/python -m tests.reliability.kill $(or $(N),10000) $(or $(SEED),1)

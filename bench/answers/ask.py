@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmsearch import Library
+from mmsearch import Library, Modality
 
 MODES = ("hybrid", "dense", "lexical")
 BASE = "cosine"
@@ -31,8 +31,10 @@ class Asker:
         self.library, self.root = Library(str(folder)), os.fsencode(root)
         self._base: _Base | None = None
 
-    def __call__(self, texts: Sequence[str], mode: str, k: int = 10) -> list[list[Found]]:
-        """The hits of each text."""
+    def __call__(
+        self, texts: Sequence[str], mode: str, k: int = 10, modalities: Sequence[Modality] | None = None
+    ) -> list[list[Found]]:
+        """The hits of each text; ``modalities``: of these kinds alone, not for ``cosine``."""
         if mode == BASE:
             if self._base is None:
                 self._base = _Base(self.library, self.root)
@@ -40,7 +42,7 @@ class Asker:
         return [
             [
                 Found(_below(hit.path, self.root), str(hit.modality), hit.confidence)
-                for hit in self.library.search(text, mode=mode, k=k)
+                for hit in self.library.search(text, mode=mode, k=k, modalities=modalities)
             ]
             for text in texts
         ]
@@ -65,8 +67,6 @@ class _Base:
         self._found = [Found(_below(first[item].path, root), str(first[item].modality), None) for item in number]
 
     def __call__(self, texts: Sequence[str], k: int) -> list[list[Found]]:
-        from mmsearch.types import Modality
-
         found = []
         for start in range(0, len(texts), BATCH):
             batch = [text.replace('"', "") for text in texts[start : start + BATCH]]

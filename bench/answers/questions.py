@@ -31,6 +31,9 @@ WNIDS = {"dog": [(2085620, 2113978)], "bird": [(1514668, 1622779), (1795545, 205
          "fish": [(1440764, 1498041), (2514041, 2655020)], "animal": [(1440764, 2510455)]}  # fmt: skip
 """Where an ImageNet class lies that is a kind of it."""
 
+ENOUGH = 8
+"""Photos of a folder that show a noun, for a question of both: a noun that people would ask for there."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -43,10 +46,10 @@ Kind = Callable[["Place"], Iterator[Question]]
 
 
 class Place:
-    """The files of one arrangement."""
+    """The files of one arrangement; ``most``: questions of a kind that are asked of them."""
 
-    def __init__(self, files: Sequence[File], recipe: Recipe, arrangement: str) -> None:
-        self.files, self.recipe, self.arrangement = files, recipe, arrangement
+    def __init__(self, files: Sequence[File], recipe: Recipe, arrangement: str, most: int | None = None) -> None:
+        self.files, self.recipe, self.arrangement, self.most = files, recipe, arrangement, most
         self.captioned = [file for file in files if file.photo is not None and file.photo.en and not file.copy_of]
         self.unseen = [file for file in self.captioned if file.photo.source.name in _val()]
         self._twins: dict[str, list[str]] = {}
@@ -215,10 +218,10 @@ def mixed(place: Place) -> Iterator[Question]:
     photos = [file for file in place.files if file.kind == "image"]
     by_noun = {noun: place.named(photos, words, noun) for noun, words in nouns().items()}
     for word, (noun, having) in product(place.recipe.mixed, by_noun.items()):
-        if share("mixed", place.recipe.name, word, noun) > 0.14:
+        if share("mixed", place.recipe.name, word, noun) > 0.4:
             continue
         right = frozenset(path for path in having if word in path.lower())
-        if len(right) >= 2 and word not in nouns()[noun]:
+        if len(right) >= ENOUGH and word not in nouns()[noun]:
             yield Question(f"{word} {noun}", right, noun_part(noun))
 
 
@@ -269,4 +272,5 @@ BY_FOLDER = {"captions as they come", "captions that share a word with a folder"
 
 def of(kind: str, place: Place, part: str) -> list[Question]:
     asked = [question for question in {**KNOWN, **SETS}[kind](place) if question.part == part and question.right]
-    return sorted(asked, key=lambda question: question.text)
+    drawn = sorted(asked, key=lambda question: share("of", question.text, *sorted(question.right)))[: place.most]
+    return sorted(drawn, key=lambda question: question.text)

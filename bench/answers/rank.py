@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from bench.answers import questions
 from bench.answers.ask import BASE, MODES, Asker, Found
 from bench.answers.data import nouns, tokens
-from bench.answers.make import File, Recipe
 from bench.answers.questions import Place, Question
 from bench.answers.score import average_precision, hit, interval, precision
 from bench.common import row
 
 DEEP = 100
 """Hits that are looked at where many files are right."""
+NARROW = "narrow cosines: "
+NARROW_KINDS = ("captions as they come", "single nouns", "sounds by name")
 Figures = dict[str, list[float]]
 Results = dict[tuple[str, str], dict[str, list[float]]]
 """By case and mode: each measure's mean with its interval; ``hit@1 over cosine`` is the paired difference."""
@@ -74,12 +75,12 @@ def wrong_text_first(
     results: Results = {}
     for mode in (BASE, *modes):
         answers = asker([question.text for question in asked], mode, DEEP)
-        wrong = [_wrong_first(question, found, said) for question, found in zip(asked, answers, strict=True)]
+        wrong = [wrong_first(question, found, said) for question, found in zip(asked, answers, strict=True)]
         results[case, mode] = report(case, part, mode, {"wrong text first": wrong}, {})
     return results
 
 
-def _wrong_first(question: Question, found: Sequence[Found], said: dict[str, set[str]]) -> float:
+def wrong_first(question: Question, found: Sequence[Found], said: dict[str, set[str]]) -> float:
     for one in found:
         if one.kind == "text":
             if not said.get(one.path, set()) & nouns()[question.text]:
@@ -89,30 +90,25 @@ def _wrong_first(question: Question, found: Sequence[Found], said: dict[str, set
     return 0.0
 
 
-def of_library(
-    files: Sequence[File], recipe, askers: dict[str, Asker], part: str, modes: Sequence[str] = MODES
-) -> Results:
+def of_library(places: dict[str, Place], askers: dict[str, Asker], part: str, modes: Sequence[str] = MODES) -> Results:
     """All kinds, those that folders can change in both arrangements."""
     results: Results = {}
     for arrangement, asker in askers.items():
-        place = Place(files, recipe, arrangement)
+        place, first = places[arrangement], arrangement == "number"
         for kind in (*questions.KNOWN, *questions.SETS):
-            if arrangement == "number" or kind in questions.BY_FOLDER:
+            if first or kind in questions.BY_FOLDER:
                 asked = questions.of(kind, place, part)
-                results |= rows(f"{kind}, by {arrangement}", part, asked, asker, kind in questions.SETS, modes)
-        if arrangement == "number":
+                asked_in = [mode for mode in modes if first or mode != "dense"]  # a folder is nothing to the vectors
+                results |= rows(f"{kind}, by {arrangement}", part, asked, asker, kind in questions.SETS, asked_in)
+        if first:
             results |= wrong_text_first(place, part, asker, modes)
     return results
 
 
-def narrow(files: Sequence[File], recipe: Recipe, asker: Asker, part: str) -> Results:
+def narrow(place: Place, asker: Asker, part: str) -> Results:
     """The same questions of an encoder whose cosines lie as CLIP's do."""
-    place = Place(files, recipe, "number")
     results: Results = {}
     for kind in NARROW_KINDS:
         asked = questions.of(kind, place, part)
-        results |= rows(f"narrow cosines: {kind}", part, asked, asker, kind in questions.SETS, ["hybrid"])
+        results |= rows(f"{NARROW}{kind}, by number", part, asked, asker, kind in questions.SETS, ["hybrid"])
     return results | wrong_text_first(place, part, asker, ["hybrid"], ", narrow cosines")
-
-
-NARROW_KINDS = ("captions as they come", "single nouns", "sounds by name")

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.answers import questions
 from bench.answers.ask import Asker, Found
 from bench.answers.data import Photo, absent_things, flickr, noun_part, nouns, part_of, share, telling, tokens
 from bench.answers.libraries import indexed, kept
 from bench.answers.make import File, Recipe, train_for
+from bench.answers.questions import Place
 from bench.answers.score import area, interval
 from bench.common import fill, row
 from mmsearch import Modality
@@ -29,6 +31,16 @@ ENOUGH = 20
 HALF = 0.5
 DEEP = 200
 SENTENCES = 200
+KINDS = ("captions as they come", "Chinese captions", "single nouns", "sounds by name", "four words of a chunk")
+ABSENT_SOUNDS = (
+    "a violin playing", "a car alarm", "church bells", "a cat meowing", "a cow mooing", "a train passing",
+    "a vacuum cleaner", "glass breaking", "a door knock", "keyboard typing", "applause", "laughter", "footsteps",
+    "a siren", "fireworks", "an airplane taking off", "a washing machine", "a mouse click", "a can opening",
+    "snoring", "coughing", "brushing teeth", "a frog croaking", "crickets", "a pig grunting", "a sheep bleating",
+    "a crow cawing", "thunder", "pouring water into a glass", "a toilet flushing", "a hand saw", "a car horn",
+    "an electric guitar", "drums", "a piano", "somebody singing", "a telephone ringing", "whistling",
+)  # fmt: skip
+"""Sounds of classes that ESC-10 does not have; only sounds are looked at, as photos may show such things."""
 SHOWN = """
 rattlesnake shark parrot hamburger frog pumpkin pumpkins billiards cappuccino whale seaweed insect beetle broccoli
 cabbage banknotes coins goldfish skyscraper ship submarine wolf
@@ -159,9 +171,11 @@ def best(answers: Sequence[Sequence[Found]]) -> list[float]:
     return [max((one.confidence or 0.0 for one in found), default=0.0) for found in answers]
 
 
-def present(case: str, part: str, mode: str, asker: Asker, right: dict[str, frozenset[str]]) -> Results:
+def present(
+    case: str, part: str, mode: str, asker: Asker, right: dict[str, frozenset[str]], depth: int = DEEP
+) -> Results:
     """How many questions have a hit that is as likely right as not, and how many of such hits are right."""
-    answers = asker(list(right), mode, DEEP)
+    answers = asker(list(right), mode, depth)
     hits = [sure(found) for found in answers]
     counts = [(len(paths), sum(path in right[noun] for path in paths)) for noun, paths in zip(right, hits, strict=True)]
     figures = {
@@ -221,6 +235,24 @@ def absent_rows(asked: Absent, part: str, mode: str, asker: Asker, where: str = 
         row("answers", case, part=part, mode=mode, questions=len(texts), **figures)
         results[case, mode] = figures
     return results
+
+
+def rows_of_a(place: Place, part: str, mode: str, asker: Asker) -> Results:
+    """What library A shows, kind by kind, in the first ten hits; what it does not, and sounds that it has not."""
+    results = absent_rows(Absent(part, place.files), part, mode, asker)
+    for kind in KINDS:
+        right: dict[str, frozenset[str]] = {}
+        for question in questions.of(kind, place, part):
+            right[question.text] = right.get(question.text, frozenset()) | question.right
+        results |= present(f"{CASE}: {kind}", part, mode, asker, right, 10)
+    texts = [text for text in ABSENT_SOUNDS if part_of(f"absent {text}") == part]
+    values = best(asker(texts, mode, 1, [Modality.AUDIO]))
+    case, figures = (
+        f"{CASE}: absent sounds",
+        {"with a hit of 0.5": interval([float(value >= HALF) for value in values])},
+    )
+    row("answers", case, part=part, mode=mode, questions=len(texts), **figures)
+    return results | {(case, mode): figures}
 
 
 def rows(asked: Asked, part: str, mode: str, asker: Asker) -> Results:
