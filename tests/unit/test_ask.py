@@ -202,7 +202,8 @@ def test_equal_libraries_answer_equally_whatever_came_first(tmp_path):
     for name, records in (("one", pictures), ("other", pictures[::-1])):
         with Library(str(tmp_path / name)) as library:
             stock(library.folder, records)
-            answers.append([(hit.path, round(hit.score, 4), hit.confidence) for hit in library.search("red low")])
+            hits = library.search("red low")
+            answers.append([(hit.path, round(hit.score, 4), round(hit.confidence, 6)) for hit in hits])
     assert answers[0] == answers[1]
 
 
