@@ -180,6 +180,8 @@ def test_a_folder_is_no_merit_of_its_own(library):
 
 def test_a_whole_name_comes_first(library):
     stock(library.folder, [picture("red.jpg", BLUE), *[picture(f"red red {i}.jpg", RED) for i in range(9)]])
+    stock(library.folder, [picture("a.jpg", BLUE)])
+    assert names(library.search("a"))[0] == "a.jpg", "words of grammar, where there are no others"
     for question in ("red.jpg", "red", "RED.JPG"):
         assert names(library.search(question))[0] == "red.jpg", question
 
