@@ -49,6 +49,7 @@ def command(context: typer.Context) -> None:
         silent = " ".join(name for name, off in facts["silenced"].items() if off)
         render.line("network  opened by `models pull` and `query --allow-url` alone")
         render.line(f"silenced {silent or '-'}: no reports to their makers")
+        render.line(f"decoders give up: {', '.join(facts['decoders'])}")
         for text in facts["notes"]:
             render.line(f"note: {text}")
 
@@ -61,7 +62,7 @@ def _facts(folder: str | None) -> dict[str, Any]:
 
     packages = {name: _version(name) for name in PACKAGES}
     fts5 = _has_fts5()
-    silenced = _silenced()
+    silenced, decoders = _silenced(), _confined()
     return {
         "mmsearch": mmsearch.__version__,
         "python": platform.python_version(),
@@ -72,7 +73,8 @@ def _facts(folder: str | None) -> dict[str, Any]:
         "packages": packages,
         "devices": ["cpu", *_cuda_devices()],
         "silenced": silenced,
-        "notes": [*_advice(packages, fts5, sqlite3.sqlite_version_info), *_loud(silenced)],
+        "decoders": decoders,
+        "notes": [*_advice(packages, fts5, sqlite3.sqlite_version_info), *_loud(silenced), *_open(decoders)],
     }
 
 
@@ -107,6 +109,18 @@ def _silenced() -> dict[str, bool]:
     by_variable = {"onnxruntime": "ORT_DISABLE_TELEMETRY", "huggingface_hub": "HF_HUB_DISABLE_TELEMETRY"}
     off = {name: os.environ.get(variable, "").lower() in _YES for name, variable in by_variable.items()}
     return off | {"openvino": "openvino_telemetry" not in sys.modules}
+
+
+def _confined() -> list[str]:
+    """What the processes that decode give up here; see `mmsearch.media.confine`."""
+    from mmsearch.media.sandbox import shared
+
+    return shared().confined()
+
+
+def _open(decoders: list[str]) -> Iterator[str]:
+    if missing := [name for name in ("no new privileges", "namespaces", "Landlock", "seccomp") if name not in decoders]:
+        yield f"this system lets the processes that decode keep rights: no {', no '.join(missing)}"
 
 
 def _loud(silenced: dict[str, bool]) -> Iterator[str]:

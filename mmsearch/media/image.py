@@ -32,7 +32,7 @@ from mmsearch.media.files import Source
 from mmsearch.media.fit import Box, fit, to_stored
 from mmsearch.media.outcome import CUT_OFF, outcome
 from mmsearch.media.pieces import Ending, Piece, Pieces
-from mmsearch.media.sniff import Kind, require_indexable
+from mmsearch.media.sniff import HEAD, Kind, require_indexable
 from mmsearch.media.text_embedded import caption
 from mmsearch.types import EncoderSpec, FloatArray, ImageInput, MediaFacts, Modality, Pixels
 
@@ -119,12 +119,12 @@ def decode_image(source: Source, want: ImageInput) -> Picture:
     Raises ``Unsupported`` for content that is no picture or whose decoder is not installed, ``Rejected(reason)`` for a
     picture that is broken or over a limit, ``Transient`` when memory or file handles ran out.
     """
-    kind = require_indexable(source.data, source.size)
+    kind = require_indexable(source.data[:HEAD], source.size)
     if kind.modality is not Modality.IMAGE:
         raise Unsupported(f"{kind.modality} is no picture")
     format_ = kind.format
     try:
-        return _decode(source.data, format_, want)
+        return _decode(source.content(), format_, want)
     except MediaError:
         raise
     except Exception as error:  # Pillow's decoders raise at least eight types on broken files

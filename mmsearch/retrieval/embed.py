@@ -54,12 +54,12 @@ def _vector(encoder: Encoder, part: Asked, allow_url: bool) -> FloatArray:
 
 def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
     """The unit vector float32 ``(dim,)`` of a file, named ``name`` in messages. Raises ``UsageError``."""
-    # Pillow must not be imported by a question in words.
-    from mmsearch.media.decode import pieces
+    # No process that decodes is started, and none of this imported, by a question in words.
     from mmsearch.media.files import read
+    from mmsearch.media.sandbox import shared
 
     try:
-        found = list(islice(pieces(read(os.fsencode(path), follow_links=True), encoder.spec), MOST_PIECES))
+        found = list(islice(shared()(read(os.fsencode(path), follow_links=True), encoder.spec), MOST_PIECES))
     except FileNotFoundError:
         raise UsageError(f"{name or path}: no such file") from None
     except MediaError as error:
