@@ -15,7 +15,8 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
     from mmsearch.library import Answer
-    from mmsearch.types import Hit, Query, Span
+    from mmsearch.retrieval.facets import Facets
+    from mmsearch.types import Hit, Query, Span, Why
 
 NOTHING_FOUND = 1
 
@@ -33,11 +34,18 @@ class Form(Enum):
         return chosen[0] if chosen else cls.TABLE
 
 
-def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: str | None = None) -> None:
+def show(
+    settings: Settings,
+    answer: Answer,
+    query: Query,
+    form: Form,
+    preview: str | None = None,
+    counts: Facets | None = None,
+) -> None:
     """Write an answer out, a table with pictures if ``preview`` says how; exits with 1 if it has no hits."""
     match form:
         case Form.JSON:
-            _document(settings, answer, query)
+            _document(settings, answer, query, counts)
         case Form.JSONL:
             for hit in answer:
                 json_line(**fields(hit))
@@ -47,19 +55,26 @@ def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: 
             for hit in answer:
                 render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
         case Form.TABLE:
-            _table(answer, preview)
-    _remarks(settings, answer)
+            _table(answer, query, preview)
+            if counts is not None:
+                from mmsearch.cli import facets
+
+                facets.show(settings, counts)
+    _remarks(settings, answer, query)
     if not answer.hits:
         raise typer.Exit(NOTHING_FOUND)
 
 
-def _remarks(settings: Settings, answer: Answer) -> None:
+def _remarks(settings: Settings, answer: Answer, query: Query) -> None:
     for note in answer.notes if not settings.quiet else ():
         render.note(f"mmsearch: {note}")
     if settings.verbose:
+        for hit in answer:
+            if hit.why is not None:
+                render.note(f"{hit.rank}: {_reasons(hit.why)}")
         took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
         asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
-        render.note(f"{asked or 'by the letter'}: {took}")
+        render.note(f"{asked or ('by the letter' if query.parts else answer.index)}: {took}")
     if not answer.hits and not settings.quiet:
         render.note("nothing found")
 
@@ -69,6 +84,7 @@ def fields(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
+        "cosine": None if hit.cosine is None else round(hit.cosine, 6),
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
         "path": hit.path,
         "modality": hit.modality,
@@ -77,11 +93,23 @@ def fields(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "taken": hit.taken,
         "added": hit.added,
+        "date": hit.date,
         "group": hit.group,
         "item_id": hit.item_id,
         "segment_id": hit.segment_id,
         "space": hit.space,
         "found_by": hit.found_by,
+        "why": hit.why and why(hit.why),
+    }
+
+
+def why(reasons: Why) -> dict[str, Any]:
+    """What put a hit where it is, as JSON has it."""
+    return {
+        "z": round(reasons.z, 4),
+        "words": round(reasons.words, 4),
+        "folder": round(reasons.folder, 4),
+        "matched": [{"word": word, "in": place} for word, place in reasons.matched],
     }
 
 
@@ -91,18 +119,24 @@ def json_line(**values: Any) -> None:
     render.line(json.dumps(values, default=os.fsdecode))
 
 
-def _document(settings: Settings, answer: Answer, query: Query) -> None:
+def _document(settings: Settings, answer: Answer, query: Query, counts: Facets | None) -> None:
+    more: dict[str, Any] = {}
+    if counts is not None:
+        from mmsearch.cli import facets
+
+        more = facets.document(counts)
     texts = [part.value for part in query.parts if part.kind == "text" and part.weight == 1]
     render.document(
         library=settings.library().folder,
         query={
             "text": " ".join(texts),
             "parts": [part._asdict() for part in query.parts],
-            "mode": query.mode,
+            "mode": query.mode if query.parts else answer.index,
         },
         spaces=[{"model": space.model, "space": space.fingerprint, "index": index} for space, index in answer.spaces],
         took_ms={name: round(ms, 2) for name, ms in answer.took_ms.items()},
         hits=[fields(hit) for hit in answer],
+        **more,
     )
 
 
@@ -110,7 +144,8 @@ def _csv(answer: Answer) -> None:
     import csv
     import io
 
-    columns = ("rank", "score", "confidence", "path", "modality", "start", "end", "unit", "page", "taken", "added")
+    columns = ["rank", "score", "cosine", "confidence", "path", "modality", "start", "end", "unit", "page"]
+    columns += ["taken", "added", "date"]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -120,10 +155,13 @@ def _csv(answer: Answer) -> None:
     render.line(out.getvalue().rstrip("\n"))
 
 
-def _table(answer: Answer, preview: str | None) -> None:
-    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence."""
-    columns = ["rank", "score", "path"]
-    if sys.stdout.isatty():
+def _table(answer: Answer, query: Query, preview: str | None) -> None:
+    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence.
+
+    A listing has dates in the place of scores.
+    """
+    columns = ["rank", "score" if query.parts else "date", "path"]
+    if sys.stdout.isatty() and query.parts:
         columns.insert(2, "sure")
     if any(hit.group is not None for hit in answer):
         columns.insert(-1, "group")
@@ -132,6 +170,7 @@ def _table(answer: Answer, preview: str | None) -> None:
             "rank": str(hit.rank),
             "score": f"{hit.score:.3f}",
             "sure": sure(hit.confidence),
+            "date": (hit.date or "-")[:19],
             "group": render.shown(os.fsencode(hit.group or "")),
             "path": render.shown(hit.path) + where(hit.span, hit.page),
         }
@@ -143,6 +182,14 @@ def _table(answer: Answer, preview: str | None) -> None:
         from mmsearch.cli.preview import show_all
 
         show_all(answer, ("  ".join(row[column] for column in columns) for row in rows), preview)
+
+
+def _reasons(reasons: Why) -> str:
+    parts = [f"z {reasons.z:.2f}"]
+    parts += [f"words {reasons.words:+.2f}"] if reasons.words else []
+    parts += [f"folder {reasons.folder:+.2f}"] if reasons.folder else []
+    matched = ", ".join(f"{word} in {place}" for word, place in reasons.matched)
+    return ", ".join(parts) + (f" ({render.shown(os.fsencode(matched))})" if matched else "")
 
 
 def sure(confidence: float | None) -> str:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmsearch.errors import EncoderError, MediaError, UsageError
+from mmsearch.retrieval import moments
+from mmsearch.retrieval.scale import Question
 from mmsearch.store.reader import Space
+from mmsearch.store.words import telling
 from mmsearch.types import Asked, Encoder, FloatArray, Modality, require_same_space
 
+if TYPE_CHECKING:
+    from mmsearch.media.pieces import Piece, Pieces
+
 MOST_PIECES = 32
-"""Of a long sound or a film the question is the mean of its first pieces."""
+"""Of a long sound or a film, or of a long part of it, the question is the mean of its first pieces."""
+AT_ONCE = 256
+"""Texts encoded at a time."""
 MOST_BYTES, TIMEOUT_S = 64 * 1024 * 1024, 20.0
 """Of what is fetched from an address."""
 
@@ -29,6 +38,24 @@ def embed(encoder: Encoder, parts: Sequence[Asked], space: Space, *, allow_url: 
     for part in parts:
         total += np.float32(part.weight) * _vector(encoder, part, allow_url)
     return unit(total)
+
+
+def questions(encoder: Encoder, texts: Sequence[str], *, as_typed: bool = False) -> list[Question]:
+    """Texts as questions, encoded together.
+
+    A single word is asked as "dog" and "a dog", as the mean is surer than either; not if ``as_typed``.
+    """
+    lone = {text: f"a {text}" for text in texts if text.isascii() and text.isalpha() and not as_typed}
+    wanted = list(dict.fromkeys([*texts, *lone.values()]))
+    # Some models make other vectors of a question than of a document; the protocol asks for one verb only.
+    encode = getattr(encoder, "encode_query", encoder.encode)
+    rows = [encode(wanted[start : start + AT_ONCE], Modality.TEXT) for start in range(0, len(wanted), AT_ONCE)]
+    vectors = dict(zip(wanted, (row for block in rows for row in block), strict=True))
+    found = []
+    for text in texts:
+        vector = vectors[text] + vectors[lone[text]] if text in lone else vectors[text]
+        found.append(Question(unit(vector), len(telling(text)) or None))
+    return found
 
 
 def unit(total: FloatArray) -> FloatArray:
@@ -53,20 +80,39 @@ def _vector(encoder: Encoder, part: Asked, allow_url: bool) -> FloatArray:
 
 
 def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
-    """The unit vector float32 ``(dim,)`` of a file, named ``name`` in messages. Raises ``UsageError``."""
+    """The unit vector float32 ``(dim,)`` of a file or a part of it (`moments`), named ``name`` in messages.
+
+    Raises ``UsageError``.
+    """
     # No process that decodes is started, and none of this imported, by a question in words.
     from mmsearch.media.files import read
     from mmsearch.media.sandbox import shared
 
+    file, span = moments.split(path)
     try:
-        found = list(islice(shared()(read(os.fsencode(path), follow_links=True), encoder.spec), MOST_PIECES))
+        track = _track(shared()(read(os.fsencode(file), follow_links=True), encoder.spec))
+        if span is None:
+            found = list(islice(track, MOST_PIECES))
+        else:
+            found = moments.within(((piece.span, piece) for piece in track), span, name or path, MOST_PIECES)
     except FileNotFoundError:
         raise UsageError(f"{name or path}: no such file") from None
     except MediaError as error:
         raise UsageError(f"{name or path} can't be searched with: {error}") from error
-    # A film is asked by its pictures; its sound track would pull the mean elsewhere.
-    first = found[0].modality
-    return unit(encoder.encode([piece.content for piece in found if piece.modality is first], first).mean(axis=0))
+    return unit(encoder.encode([piece.content for piece in found], found[0].modality).mean(axis=0))
+
+
+def _track(stream: Pieces) -> Iterator[Piece]:
+    """The pieces of the kind that comes first.
+
+    A film is asked by its pictures: its sound track would pull the mean elsewhere.
+    """
+    first: Modality | None = None
+    for piece in stream:
+        first = first or piece.modality
+        if piece.modality is not first:
+            return
+        yield piece
 
 
 def _fetched(encoder: Encoder, address: str) -> FloatArray:
@@ -74,16 +120,16 @@ def _fetched(encoder: Encoder, address: str) -> FloatArray:
     from urllib.error import URLError
     from urllib.request import Request, urlopen
 
-    try:
-        # The parser lets only http and https through.
-        request = Request(address, headers={"User-Agent": "mmsearch"})
-        with urlopen(request, timeout=TIMEOUT_S) as response:
-            data = response.read(MOST_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
-        raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
     with tempfile.NamedTemporaryFile(prefix="mmsearch-") as file:
-        file.write(data)
+        try:
+            # The parser lets only http and https through.
+            request = Request(address, headers={"User-Agent": "mmsearch"})
+            with urlopen(request, timeout=TIMEOUT_S) as response:
+                while file.tell() <= MOST_BYTES and (data := response.read(2**20)):
+                    file.write(data)
+        except (URLError, OSError, ValueError) as error:
+            raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
+        if file.tell() > MOST_BYTES:
+            raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
         file.flush()
         return file_vector(encoder, file.name, address)

@@ -264,7 +264,7 @@ class Catalog:
     def drop_space(self, space_id: int) -> None:
         """Forget a space with its vectors, its indexes and its runs; the files stay known."""
         with self.transaction() as connection:
-            for table in (schema.embedding, schema.artifact, schema.run):
+            for table in (schema.embedding, schema.artifact, schema.run, schema.bank, schema.level):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
             about = [f"{HOLDS}{space_id}", f"{TUNED}{space_id}"]
             connection.execute(delete(schema.setting).where(schema.setting.c.key.in_(about)))

@@ -12,7 +12,7 @@ import numpy as np
 from mmsearch.errors import Damaged, UsageError
 from mmsearch.store import artifacts
 from mmsearch.store.reader import BLOCK, Reader, Space
-from mmsearch.store.words import TABLES, TOKENIZER, words
+from mmsearch.store.words import FUNCTIONS, TABLES, TOKENIZER
 from mmsearch.types import NORM_TOLERANCE, Embeddings, VectorIndex
 
 LEVELS = ("fast", "data", "deep")
@@ -79,9 +79,10 @@ def wrong_words(reader: Reader) -> Iterator[str]:
 
     What a table should hold is indexed again in a temporary one, and the terms of both are compared.
     """
-    if reader.query("PRAGMA user_version")[0][0] == 1:
-        return  # its names were taken in at the end of a run; the migration makes them again
-    reader.define("words", words)
+    if reader.query("PRAGMA user_version")[0][0] < 3:
+        return  # the migration makes them again, with folders apart from names
+    for function, body in FUNCTIONS.items():
+        reader.define(function, body)
     for table, columns, should in TABLES:
         for name in ("these", "those", "should"):
             reader.query(f"DROP TABLE IF EXISTS temp.{name}")

@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from mmsearch.errors import MMSearchError, StorageFull
 from mmsearch.store import layout
 from mmsearch.store.connection import explained
-from mmsearch.store.words import words
+from mmsearch.store.words import FUNCTIONS
 
 
 def connect(folder: str) -> Engine:
@@ -27,7 +27,8 @@ def connect(folder: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
-        connection.create_function("words", -1, words, deterministic=True)
+        for name, function in FUNCTIONS.items():
+            connection.create_function(name, -1, function, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA page_size = 8192")  # counts in a new file only: 7 vectors of 1 kB a page, not 3 in 4,096
         # A file system without shared memory keeps its old journal: slower for readers, just as safe.

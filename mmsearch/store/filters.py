@@ -65,11 +65,12 @@ class Field(NamedTuple):
 
 
 _MODIFIED = "modified(i.mtime_ns)"
+DATE = f"coalesce(i.taken, {_MODIFIED})"
 FIELDS = {
     "taken": Field("date", "i.taken", "when a photo was taken, by its own clock"),
     "added": Field("date", "i.added", "when the library came to know the file (UTC)"),
     "modified": Field("date", _MODIFIED, "when the file was last changed"),
-    "date": Field("date", f"coalesce(i.taken, {_MODIFIED})", "taken, or modified where the file does not say"),
+    "date": Field("date", DATE, "taken, or modified where the file does not say"),
     "width": Field("number", "i.width", "pixels"),
     "height": Field("number", "i.height", "pixels"),
     "duration_s": Field("number", "i.duration_s", "seconds"),
@@ -80,7 +81,7 @@ FIELDS = {
     "camera": Field("text", "i.camera", "maker and model"),
     "caption": Field("text", "i.caption", "words beside the file"),
     "text": Field("text", "s.text", "of a chunk"),
-    "modality": Field("text", "coalesce(s.modality, i.modality)", "image, audio, video or text"),
+    "modality": Field("text", "s.modality", "image, audio, video or text"),
     "name": Field("text", "name(i.path)", "the file's name without its folder"),
     "ext": Field("text", "ext(i.path)", "the end of the name, without the dot"),
     "path": Field("text", "shown(i.path)", "from the indexed folder on"),

@@ -24,7 +24,13 @@ def m002_words(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words)
+def m003_answers(connection: Connection) -> None:
+    """Folders apart from names, the kind of every segment, and the yardstick of each space."""
+    for statement in _ANSWERS.split(";\n\n"):
+        connection.execute(text(statement))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words, m003_answers)
 
 
 def migrate(engine: Engine) -> None:
@@ -117,3 +123,69 @@ CREATE TRIGGER segment_text_delete AFTER DELETE ON segment WHEN old.text IS NOT 
 
 INSERT INTO setting (key, value) SELECT 'holds:' || e.space_id, group_concat(DISTINCT i.modality)
 FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id GROUP BY e.space_id"""
+
+
+_ANSWERS = """\
+UPDATE segment SET modality = (SELECT modality FROM item WHERE id = item_id) WHERE modality IS NULL;
+
+CREATE INDEX segment_modality ON segment (modality);
+
+CREATE TABLE folder (
+  id INTEGER PRIMARY KEY, root_id INTEGER NOT NULL REFERENCES root(id), path BLOB NOT NULL, files INTEGER NOT NULL,
+  UNIQUE (root_id, path));
+
+CREATE VIRTUAL TABLE folder_text USING fts5 (path, tokenize = 'unicode61 remove_diacritics 2');
+
+CREATE TRIGGER folder_text_insert AFTER INSERT ON folder BEGIN
+  INSERT INTO folder_text (rowid, path) VALUES (new.id, words(new.path)); END;
+
+CREATE TRIGGER folder_text_delete AFTER DELETE ON folder BEGIN DELETE FROM folder_text WHERE rowid = old.id; END;
+
+INSERT INTO folder (root_id, path, files)
+SELECT root_id, folder_name(path) AS f, count(*) FROM item GROUP BY root_id, f ORDER BY root_id, f;
+
+CREATE TRIGGER folder_item_insert AFTER INSERT ON item BEGIN
+  INSERT INTO folder (root_id, path, files) VALUES (new.root_id, folder_name(new.path), 1)
+  ON CONFLICT (root_id, path) DO UPDATE SET files = files + 1; END;
+
+CREATE TRIGGER folder_item_delete AFTER DELETE ON item BEGIN
+  UPDATE folder SET files = files - 1 WHERE root_id = old.root_id AND path = folder_name(old.path);
+  DELETE FROM folder WHERE root_id = old.root_id AND path = folder_name(old.path) AND files = 0; END;
+
+CREATE TRIGGER folder_item_update AFTER UPDATE OF root_id, path ON item BEGIN
+  UPDATE folder SET files = files - 1 WHERE root_id = old.root_id AND path = folder_name(old.path);
+  DELETE FROM folder WHERE root_id = old.root_id AND path = folder_name(old.path) AND files = 0;
+  INSERT INTO folder (root_id, path, files) VALUES (new.root_id, folder_name(new.path), 1)
+  ON CONFLICT (root_id, path) DO UPDATE SET files = files + 1; END;
+
+DROP TRIGGER item_text_insert;
+
+DROP TRIGGER item_text_update;
+
+DROP TRIGGER item_text_delete;
+
+DROP TABLE item_text;
+
+CREATE VIRTUAL TABLE item_text USING fts5 (
+  name, folder, caption, facts, tokenize = 'unicode61 remove_diacritics 2');
+
+INSERT INTO item_text (rowid, name, folder, caption, facts)
+SELECT id, words(file_name(path)), words(folder_name(path)), words(caption), words(camera, taken) FROM item;
+
+CREATE TRIGGER item_text_insert AFTER INSERT ON item BEGIN
+  INSERT INTO item_text (rowid, name, folder, caption, facts) VALUES (
+    new.id, words(file_name(new.path)), words(folder_name(new.path)), words(new.caption),
+    words(new.camera, new.taken)); END;
+
+CREATE TRIGGER item_text_update AFTER UPDATE OF path, caption, camera, taken ON item BEGIN
+  UPDATE item_text SET name = words(file_name(new.path)), folder = words(folder_name(new.path)),
+    caption = words(new.caption), facts = words(new.camera, new.taken) WHERE rowid = new.id; END;
+
+CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END;
+
+CREATE TABLE bank (
+  space_id INTEGER PRIMARY KEY REFERENCES space(id), data BLOB NOT NULL);
+
+CREATE TABLE level (
+  space_id INTEGER NOT NULL REFERENCES space(id), modality TEXT NOT NULL, mean BLOB NOT NULL, spread REAL NOT NULL,
+  rows INTEGER NOT NULL, PRIMARY KEY (space_id, modality)) WITHOUT ROWID"""
