@@ -31,7 +31,7 @@ from mmsearch.media.files import Source
 from mmsearch.media.outcome import outcome
 from mmsearch.media.pieces import Decoded, Pieces, whole
 from mmsearch.media.sniff import require_indexable
-from mmsearch.media.worker import CPU_S, DECODERS, LENGTH, TOO_LARGE, environment
+from mmsearch.media.worker import CPU_S, DECODERS, LENGTH, TOO_LARGE, environment, time_for
 from mmsearch.types import EncoderSpec
 
 WAIT_S = 300.0
@@ -181,7 +181,7 @@ class _Worker:
     def __init__(self, kind: str, limit: int, cpu_s: float, turns: int) -> None:
         self.kind = kind
         self.confined: list[str] = []
-        self._cpu_s = cpu_s
+        self._cpu_s = self._limit = cpu_s
         # Not `python -m`: that would import from the current folder, which may be full of strangers' files.
         command = [sys.executable, "-I", "-c", _MAIN, json.dumps(sys.path), kind, str(limit), str(cpu_s), str(turns)]
         self._requests, theirs = socket.socketpair()
@@ -209,6 +209,7 @@ class _Worker:
 
     def pieces(self, file: BinaryIO, source: Source, spec: EncoderSpec) -> Pieces:
         self.usable = False  # until the last answer is here
+        self._limit = time_for(source.size, self._cpu_s)
         self._ask(file, source, spec)
         most = answers.most_bytes(spec)
         for _ in range(answers.MOST_PIECES):
@@ -263,8 +264,8 @@ class _Worker:
     def _judge(self, begun: float | None) -> None:
         """End a worker that does not keep to its time by itself."""
         now = self.seconds()
-        if begun is not None and now is not None and now - begun > self._cpu_s + SLACK_S:
-            raise Rejected(_slow(self._cpu_s))
+        if begun is not None and now is not None and now - begun > self._limit + SLACK_S:
+            raise Rejected(_slow(self._limit))
 
     def seconds(self) -> float | None:
         """Of processor time, so far; None where the system does not say."""
@@ -277,7 +278,7 @@ class _Worker:
         """Raises what the end of the process means for the file that it had."""
         code = self._process.wait()
         if code == -signal.SIGPROF:
-            raise Rejected(_slow(self._cpu_s))
+            raise Rejected(_slow(self._limit))
         if code in (-signal.SIGKILL, -signal.SIGTERM):
             raise Transient("its decoder was killed from outside")  # by a system out of memory, for instance
         raise _TooLarge(f"breaks its decoder ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})")

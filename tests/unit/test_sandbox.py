@@ -121,6 +121,13 @@ def test_too_much_time_is_the_files_fault():
             list(sandbox(source_of(buffer.getvalue()), SPEC))
 
 
+def test_a_small_file_gets_less_time(tmp_path):
+    from mmsearch.media.worker import CPU_S, time_for
+
+    assert (time_for(10, CPU_S), time_for(2_000_000, CPU_S), time_for(1 << 30, CPU_S)) == (10, 20, 60)
+    assert time_for(1 << 30, 0.1) == 0.1
+
+
 def test_what_is_left_in_the_midst_of_a_file_is_not_used_again(sandbox, tmp_path):
     soundfile = pytest.importorskip("soundfile", reason="the extra [audio] is not installed")
     soundfile.write(tmp_path / "long.wav", np.zeros(16_000 * 600), 16_000)
