@@ -21,14 +21,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 from mmsearch.errors import MediaError, Rejected, Transient, Unsupported
 from mmsearch.media import answers, budget
 from mmsearch.media.files import Source
-from mmsearch.media.outcome import outcome
 from mmsearch.media.pieces import Decoded, Pieces, whole
 from mmsearch.media.sniff import require_indexable
 from mmsearch.media.worker import CPU_S, DECODERS, LENGTH, TOO_LARGE, environment, time_for
@@ -129,8 +128,13 @@ class Sandbox:
                 self._idle.pop(0).close()
 
     def _start(self, kind: str, limit: int) -> _Worker:
+        failure: Exception
         for _ in range(BIRTHS):
-            worker = _Worker(kind, limit, self._cpu_s, self._turns.fileno())
+            try:
+                worker = _Worker(kind, limit, self._cpu_s, self._turns.fileno())
+            except OSError as error:  # the system has no process left, or no memory for one
+                failure = error
+                continue
             try:
                 worker.start()
             except MediaError as error:
@@ -185,16 +189,19 @@ class _Worker:
         # Not `python -m`: that would import from the current folder, which may be full of strangers' files.
         command = [sys.executable, "-I", "-c", _MAIN, json.dumps(sys.path), kind, str(limit), str(cpu_s), str(turns)]
         self._requests, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment(),
-                pass_fds=(turns,),
-                process_group=0,
-            )
+        with ExitStack() as failing:
+            failing.callback(self._requests.close)
+            with theirs:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=environment(),
+                    pass_fds=(turns,),
+                    process_group=0,
+                )
+            failing.pop_all()
         assert self._process.stdout is not None
         self._answers = self._process.stdout.fileno()
         with suppress(AttributeError, OSError):  # room for a few pieces, so that it can work ahead; Linux only
@@ -303,13 +310,16 @@ def _slow(cpu_s: float) -> str:
 def _opened(source: Source) -> Iterator[BinaryIO]:
     """A file with a descriptor that can be passed on. Raises ``MediaError`` for one that can't be opened any more."""
     if source.path is None:
-        with tempfile.TemporaryFile() as file:
-            file.write(source.data)
-            file.flush()
-            yield file
+        with tempfile.TemporaryFile() as copy:
+            copy.write(source.data)
+            copy.flush()
+            yield cast(BinaryIO, copy)
         return
-    try:
-        with source.opened() as file:
-            yield file
-    except OSError as error:
-        raise outcome("file", error) from error
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(source.opened())
+        except FileNotFoundError as error:
+            raise Transient("gone before it was decoded") from error
+        except OSError as error:
+            raise Transient((error.strerror or "cannot be read").lower()) from error
+        yield file

@@ -186,6 +186,29 @@ def test_a_process_that_dies_as_it_starts_is_one_transient_file_after_three_trie
     assert len(list(sandbox(png(), SPEC))) == 1
 
 
+def test_a_system_that_makes_no_process_is_a_passing_failure(sandbox, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.executable", "/nowhere/python")
+        with pytest.raises(Transient, match="does not start"):
+            list(sandbox(png(), SPEC))
+    assert len(list(sandbox(png(), SPEC))) == 1
+
+
+def test_a_file_that_is_gone_or_another_when_it_is_decoded_is_a_passing_failure(sandbox, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png().data)
+    source = read(bytes(path))
+    path.write_bytes(png("blue", (50, 50)).data)
+    with pytest.raises(Transient, match="changed while it was read"):
+        list(sandbox(source, SPEC))
+    path.unlink()
+    with pytest.raises(Transient, match="gone before it was decoded"):
+        list(sandbox(source, SPEC))
+    path.mkdir()
+    with pytest.raises(Transient):
+        list(sandbox(source, SPEC))
+
+
 def test_what_dies_once_as_it_starts_is_not_noticed(sandbox, tmp_path, monkeypatch):
     dead = str(tmp_path / "dead")
     once = f"import os\nif not os.path.exists({dead!r}):\n    os.mkdir({dead!r})\n    os.abort()\n"
