@@ -79,6 +79,7 @@ class SentenceEncoder(TorchEncoder):
         sounds = Sounds(cast(Any, processor).feature_extractor) if Modality.AUDIO in kinds else None
         self._rate = sounds.rate if sounds else None
         # Without a mask a text would feel how long its neighbours are: such a model reads one at a time.
+        self._guesses = len(model.modalities) > 1
         self._masks = "attention_mask" in model.preprocess(["a"])
         facts = [CODE_VERSION, digest, dict(model.prompts), model.default_prompt_name]
         self.spec = EncoderSpec(
@@ -113,10 +114,14 @@ class SentenceEncoder(TorchEncoder):
         prompts = self.model.prompts
         return str(prompts.get("query", prompts.get(self.model.default_prompt_name)) or "")
 
+    def _text(self, text: str) -> Any:
+        """A text as such: a bare string that is a picture's address or path would be taken for that picture."""
+        return {"text": text} if self._guesses else text
+
     def _run(self, encode: Any, batch: Sequence[Media], modality: Modality) -> Any:
         inputs: list[Any] = list(batch)
         if modality is Modality.TEXT:
-            inputs = [plain(text) for text in inputs]
+            inputs = [self._text(plain(text)) for text in inputs]
         elif modality is Modality.IMAGE:
             from PIL import Image
 

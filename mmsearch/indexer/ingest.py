@@ -26,7 +26,6 @@ from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
 from mmsearch.indexer.remembered import remembered
 from mmsearch.indexer.scan import LISTED, listed
 from mmsearch.indexer.summary import Summary
-from mmsearch.media.decode import pieces
 from mmsearch.media.files import Source
 from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
@@ -139,7 +138,7 @@ class Ingest:
             preparer.close()
 
     def _decode(self, source: Source, spec: EncoderSpec) -> Pieces:
-        decode = shared() if self.options.isolate else pieces
+        decode = self.options.decode or shared()
         return fitted(decode(source, spec), self.encoder)
 
     def _until_stopped(self, work: Iterable[T]) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""Bytes off the disk, read once: hashed, and proved not to have changed meanwhile."""
+"""Bytes off the disk: hashed a mebibyte at a time, and proved not to have changed when they are read to be decoded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmsearch.media.sniff import HEAD, require_indexable
 from mmsearch.types import EncoderSpec, Modality
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Larger pictures are rejected: they are held in memory whole. Everything else is read as it is decoded."""
+"""Larger pictures are rejected: whoever decodes them holds them in memory whole."""
 
 STREAMED = frozenset({Modality.AUDIO, Modality.VIDEO, Modality.TEXT})
 _CHUNK = 1024 * 1024
@@ -28,9 +28,10 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file's content as it was at one moment: bytes, sha256 (32 bytes), size in bytes, mtime in ns, inode.
+    """A file's content as it was at one moment: head, sha256 (32 bytes), size in bytes, mtime in ns, inode.
 
-    ``path`` None: ``data`` is all of it. Otherwise ``data`` is its head only, and `opened` reads the rest.
+    ``path`` None: ``data`` is all of it. Otherwise ``data`` is its head, and `opened` reads the file again.
+    ``descriptor``: the open file, for a process that may open nothing; whoever gave it sees to it that it is the same.
     """
 
     data: bytes
@@ -39,10 +40,23 @@ class Source:
     mtime_ns: int
     inode: int
     path: bytes | None = None
+    descriptor: int | None = None
+
+    def content(self) -> bytes:
+        """All of it. Raises what `opened` raises."""
+        if self.path is None and self.descriptor is None:
+            return self.data
+        with self.opened() as file:
+            return file.read(self.size)
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """The content as a file, from its start. Raises ``Transient`` if it is no longer what was hashed."""
+        if self.descriptor is not None:
+            with open(self.descriptor, "rb", buffering=0, closefd=False) as file:
+                file.seek(0)
+                yield file
+            return
         if self.path is None:
             yield io.BytesIO(self.data)
             return
@@ -86,15 +100,11 @@ def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit:
             raise Rejected(f"larger than {limit // (1024 * 1024)} MiB")
         file.seek(0)
         # One byte more than there should be, so that growth shows; never the endless tail of a growing file.
-        if streamed:
-            data, (sha256, count) = head, _digest(file, before.st_size + 1)
-        else:
-            data = file.read(before.st_size + 1)
-            sha256, count = hashlib.sha256(data).digest(), len(data)
+        sha256, count = _digest(file, before.st_size + 1)
         after = os.fstat(file.fileno())
     if count != before.st_size or _identity(before) != _identity(after):
         return None
-    return Source(data, sha256, before.st_size, before.st_mtime_ns, before.st_ino, path if streamed else None)
+    return Source(head, sha256, before.st_size, before.st_mtime_ns, before.st_ino, path)
 
 
 def _digest(file: BinaryIO, most: int) -> tuple[bytes, int]:

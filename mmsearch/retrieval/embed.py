@@ -84,13 +84,13 @@ def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
 
     Raises ``UsageError``.
     """
-    # Pillow must not be imported by a question in words.
-    from mmsearch.media.decode import pieces
+    # No process that decodes is started, and none of this imported, by a question in words.
     from mmsearch.media.files import read
+    from mmsearch.media.sandbox import shared
 
     file, span = moments.split(path)
     try:
-        track = _track(pieces(read(os.fsencode(file), follow_links=True), encoder.spec))
+        track = _track(shared()(read(os.fsencode(file), follow_links=True), encoder.spec))
         if span is None:
             found = list(islice(track, MOST_PIECES))
         else:
@@ -120,16 +120,16 @@ def _fetched(encoder: Encoder, address: str) -> FloatArray:
     from urllib.error import URLError
     from urllib.request import Request, urlopen
 
-    try:
-        # The parser lets only http and https through.
-        request = Request(address, headers={"User-Agent": "mmsearch"})
-        with urlopen(request, timeout=TIMEOUT_S) as response:
-            data = response.read(MOST_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
-        raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
     with tempfile.NamedTemporaryFile(prefix="mmsearch-") as file:
-        file.write(data)
+        try:
+            # The parser lets only http and https through.
+            request = Request(address, headers={"User-Agent": "mmsearch"})
+            with urlopen(request, timeout=TIMEOUT_S) as response:
+                while file.tell() <= MOST_BYTES and (data := response.read(2**20)):
+                    file.write(data)
+        except (URLError, OSError, ValueError) as error:
+            raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
+        if file.tell() > MOST_BYTES:
+            raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
         file.flush()
         return file_vector(encoder, file.name, address)

@@ -41,6 +41,8 @@ def test_it_states_size_licence_and_source_then_fetches_what_is_needed(mmsearch,
     assert "200.0 kB to fetch of 200.0 kB" in result.stderr
     fetched = {name for name, _ in hub.downloads()}
     assert fetched == {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"}
+    assert not [path for path, _ in hub.requests if "agent" in path], "who runs the program is nobody's business"
+    assert not [head for _, head in hub.requests if "torch/" in head.get("user-agent", "")]
     assert ready(home)
     assert mmsearch("models", "verify", MODEL).returncode == 0
 
