@@ -15,7 +15,7 @@ from typing import Self
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
-from mmsearch.errors import StorageFull
+from mmsearch.errors import Locked, StorageFull
 from mmsearch.store import layout, rows, schema
 from mmsearch.store.compare import (
     ADD,
@@ -49,6 +49,7 @@ class Catalog:
         with errors_named(folder):
             if not layout.holds_library(folder):
                 layout.create(folder, _fill_newborn)
+            layout.require_own_files(folder)
             self._lock = WriterLock(folder, lock_timeout)
         try:
             self._engine = connect(folder)
@@ -76,6 +77,8 @@ class Catalog:
     def transaction(self) -> Iterator[Connection]:
         """All or nothing; on leaving, durable. Raises ``StorageFull`` when the disk is, with nothing written."""
         connection = self._connection
+        if not connection.in_transaction() and not self._lock.is_held():
+            raise Locked(f"{self.folder}: the lock was removed, so another process may be writing: try again")
         with (
             errors_named(self.folder),
             connection.begin_nested() if connection.in_transaction() else connection.begin(),

@@ -10,11 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 from mmsearch.errors import Damaged, Locked, MMSearchError, StorageFull
-from mmsearch.store.layout import CATALOG
+from mmsearch.store.layout import CATALOG, require_own_files
 
 
 def connect_readonly(folder: str) -> Connection:
     """The catalog of a library folder; a reader never takes a lock and never waits."""
+    require_own_files(folder, to_write=False)
     uri = f"file:{quote(join(folder, CATALOG))}?mode=ro"
     with _errors_named(folder):
         db = sqlite3.connect(

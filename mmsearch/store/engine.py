@@ -12,7 +12,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mmsearch.errors import MMSearchError, StorageFull
+from mmsearch.errors import MMSearchError, StorageFull, UsageError
 from mmsearch.store import layout
 from mmsearch.store.connection import explained
 from mmsearch.store.words import words
@@ -27,6 +27,7 @@ def connect(folder: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
+        _require_ours(connection, folder)
         connection.create_function("words", -1, words, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA page_size = 8192")  # counts in a new file only: 7 vectors of 1 kB a page, not 3 in 4,096
@@ -42,6 +43,15 @@ def connect(folder: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _require_ours(connection: DBAPIConnection, folder: str) -> None:
+    """Raise ``UsageError`` for a database of another program's: the first thing said to it would change it."""
+    cursor = connection.cursor()
+    names = {row[0] for row in cursor.execute("SELECT name FROM sqlite_master").fetchall()}
+    cursor.close()
+    if names and not names >= {"migration", "item", "embedding"}:
+        raise UsageError(f"{os.path.join(folder, layout.CATALOG)} is no catalog of mmsearch's, and is left as it is")
 
 
 @contextmanager

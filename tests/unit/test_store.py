@@ -13,6 +13,7 @@ from mmsearch.errors import LibraryTooNew, Locked, NoLibrary, UsageError
 from mmsearch.store import artifacts, layout, roots, schema
 from mmsearch.store.catalog import Catalog, Record, Write
 from mmsearch.store.check import check
+from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import MIGRATIONS
 from mmsearch.store.reader import Reader, is_below
 from mmsearch.types import Detail, EncoderSpec, FileStat, Modality, Span, State
@@ -85,7 +86,8 @@ def test_a_folder_with_other_things_is_not_taken_for_a_library(tmp_path):
 
 
 def test_what_a_killed_creation_left_is_cleared_away(tmp_path, folder):
-    os.mkdir(f"{folder}.tmp-12345")
+    os.mkdir(f"{folder}.tmp-4194399")
+    WriterLock(f"{folder}.tmp-4194399").close()
     Catalog(folder).close()
     assert os.listdir(tmp_path) == ["library"]
 
