@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -135,6 +135,25 @@ def _maps(library: str) -> list[str]:
 def damaged(library: str) -> list[str]:
     """The names of the maps in a library that are not what was written, every byte read; the list itself is one."""
     return sums.wrong(os.path.join(library, FOLDER))
+
+
+def list_again(library: str, spaces: Container[str], dry_run: bool = False) -> list[str]:
+    """Mend the list of the maps; one whose content is that of a space is whole. Returns the names of the others."""
+    folder, wrong = os.path.join(library, FOLDER), set(damaged(library))
+    listed = _listed(folder)
+    suspect = {name for name in _maps(library) if name in wrong or name not in listed}
+    broken = {name for name in suspect if not _is_map_of(os.path.join(folder, name), spaces)}
+    kept = {name: digest for name, digest in listed.items() if name in _maps(library) and name not in suspect - broken}
+    if not dry_run:
+        sums.write(folder, {name: kept.get(name) or sums.sha256(os.path.join(folder, name)) for name in _maps(library)})
+    return sorted(broken)
+
+
+def _is_map_of(path: str, spaces: Container[str]) -> bool:
+    try:
+        return read(path).space in spaces
+    except MissingModel:
+        return False
 
 
 def image_spaces(library: str) -> list[str]:

@@ -12,6 +12,10 @@ from urllib.parse import quote
 from mmsearch.errors import Damaged, Locked, MMSearchError, StorageFull
 from mmsearch.store.layout import CATALOG, require_own_files
 
+HARDENED = ("PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON")
+"""What SQLite advises for files of others: nothing in them may call a function that is not harmless, and sizes inside a
+page are checked when it is read (https://www.sqlite.org/security.html)."""
+
 
 def connect_readonly(folder: str) -> Connection:
     """The catalog of a library folder; a reader never takes a lock and never waits."""
@@ -22,6 +26,8 @@ def connect_readonly(folder: str) -> Connection:
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30, factory=Connection
         )
     db.folder = folder
+    for pragma in HARDENED:
+        db.execute(pragma)
     return db
 
 

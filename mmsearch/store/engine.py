@@ -14,7 +14,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from mmsearch.errors import MMSearchError, StorageFull, UsageError
 from mmsearch.store import layout
-from mmsearch.store.connection import explained
+from mmsearch.store.connection import HARDENED, explained
+from mmsearch.store.rowsums import row_crc
 from mmsearch.store.words import words
 
 
@@ -29,7 +30,10 @@ def connect(folder: str) -> Engine:
         connection.isolation_level = None  # we say BEGIN, not the driver
         _require_ours(connection, folder)
         connection.create_function("words", -1, words, deterministic=True)
+        connection.create_function("row_crc", -1, row_crc, deterministic=True)
         cursor = connection.cursor()
+        for pragma in HARDENED:
+            cursor.execute(pragma)
         cursor.execute("PRAGMA page_size = 8192")  # counts in a new file only: 7 vectors of 1 kB a page, not 3 in 4,096
         # A file system without shared memory keeps its old journal: slower for readers, just as safe.
         cursor.execute("PRAGMA journal_mode = WAL")

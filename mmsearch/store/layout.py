@@ -21,7 +21,7 @@ BESIDE = (f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal")
 ARTIFACTS = "artifacts"
 _NEWBORN = ".tmp-"
 """Between a library's name and the number of the process that makes it, while it does."""
-FORMAT = 2
+FORMAT = 3
 """The catalog format that this version writes: the number of the newest migration."""
 
 

@@ -5,45 +5,115 @@ A step is frozen once released: it says in SQL what the tables were then, not wh
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
 
-from sqlalchemy import Connection, Engine, text
-
+from mmsearch.store import rowsums
 from mmsearch.store.layout import refuse_newer
+from mmsearch.store.words import words
+
+if TYPE_CHECKING:  # SQLAlchemy is only for writers, and `check` asks what the tables should be
+    from sqlalchemy import Connection
+
+Execute: TypeAlias = Callable[[str], object]
 
 
-def m001_first(connection: Connection) -> None:
+def m001_first(execute: Execute) -> None:
     """Files, segments, vectors, artifacts and runs."""
     for statement in _FIRST.split(";\n"):
-        connection.execute(text(statement))
+        execute(statement)
 
 
-def m002_words(connection: Connection) -> None:
+def m002_words(execute: Execute) -> None:
     """Captions, chunks of text, segments of another kind than their item's, and the words of all of them."""
     for statement in _WORDS.split(";\n\n"):
-        connection.execute(text(statement))
+        execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words)
+def m003_sums(execute: Execute) -> None:
+    """A crc32 for every row; triggers leave the file; what older versions skipped is looked at again."""
+    for statement in _SUMS:
+        execute(statement)
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the catalog to the newest format. Raises ``LibraryTooNew`` if it is already past it."""
-    with engine.begin() as connection:
-        connection.execute(
-            text("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)")
-        )
-        done: int = connection.execute(text("SELECT coalesce(max(number), 0) FROM migration")).scalar_one()
+MIGRATIONS: tuple[Callable[[Execute], None], ...] = (m001_first, m002_words, m003_sums)
+_MIGRATION = "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the catalog to the newest format. Raises ``LibraryTooNew`` if it is already past it.
+
+    Inside a transaction, all of it is part of that.
+    """
+    begin = connection.begin_nested if connection.in_transaction() else connection.begin
+    execute = connection.exec_driver_sql
+    with begin():
+        execute(_MIGRATION)
+        done = int(execute("SELECT coalesce(max(number), 0) FROM migration").scalar_one())
     refuse_newer(done)
     for number, step in enumerate(MIGRATIONS[done:], start=done + 1):
-        with engine.begin() as connection:
-            step(connection)
-            connection.execute(text(f"PRAGMA user_version = {number}"))  # what readers look at
-            connection.execute(
-                text("INSERT INTO migration (number, name) VALUES (:number, :name)"),
-                {"number": number, "name": step.__name__},
-            )
+        with begin():
+            step(execute)
+            execute(f"PRAGMA user_version = {number}")  # what readers look at
+            execute("INSERT INTO migration (number, name) VALUES (?, ?)", (number, step.__name__))
+            if number == len(MIGRATIONS):  # by today's columns, so no step needs to know how it is done
+                for table in rowsums.COLUMNS:
+                    execute(rowsums.fill(table))
 
+
+@cache
+def schema_at(number: int) -> dict[tuple[str, str], str]:
+    """What a catalog of this format consists of: its SQL by type and name; without SQLite's own, and empty for FTS5's.
+
+    Every library went through the same steps, so each has the same.
+    """
+    db = sqlite3.connect(":memory:")
+    db.create_function("words", -1, words, deterministic=True)
+    db.execute(_MIGRATION)
+    for step in MIGRATIONS[:number]:
+        step(db.execute)
+    found = as_schema(db.execute(SCHEMA).fetchall())
+    db.close()
+    return found
+
+
+def foreign_code(connection: Connection) -> list[tuple[str, str]]:
+    """The triggers and views in the file that no version of ours put there: (type, name). They would run as we do."""
+    execute = connection.exec_driver_sql
+    found = [tuple(map(str, row)) for row in execute(f"{SCHEMA} AND type IN ('trigger', 'view')")]
+    if not found:
+        return []
+    ours = schema_at(int(execute("SELECT max(number) FROM migration").scalar_one()))
+    return [(kind, name) for kind, name, sql in found if ours.get((kind, name)) != " ".join(sql.split())]
+
+
+SCHEMA = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+
+
+def as_schema(rows: list[tuple[str, str, str | None]]) -> dict[tuple[str, str], str]:
+    """Rows of ``SCHEMA``, comparable: other versions of SQLite write the tables inside FTS5 in other words."""
+    tables = [name for _, name, sql in rows if sql and "USING fts5" in sql]
+    inner = {f"{table}_{part}" for table in tables for part in ("data", "idx", "content", "docsize", "config")}
+    return {(kind, name): "" if name in inner else " ".join((sql or "").split()) for kind, name, sql in rows}
+
+
+_SUMS = (
+    *(
+        f"DROP TRIGGER IF EXISTS {name}"
+        for name in (
+            *("item_text_insert", "item_text_update", "item_text_delete"),
+            *("segment_text_insert", "segment_text_delete"),
+        )
+    ),
+    *(
+        f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER"
+        for table in ("migration", "setting", "root", "item", "segment", "space", "artifact", "run")
+    ),
+    "DELETE FROM item WHERE state = 'skipped'",
+)
+"""`triggers` makes what the dropped ones did. Rows are filled by ``migrate``."""
 
 _FIRST = """\
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -185,6 +185,16 @@ class Reader:
         while rows := cursor.fetchmany(BLOCK):
             yield rows
 
+    def raw_rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+        """Stream rows as they are stored: text that is no UTF-8, as damage leaves it, comes with lone surrogates."""
+        before, self._db.text_factory = self._db.text_factory, lambda data: data.decode(errors="surrogateescape")
+        try:
+            cursor = self._db.execute(f"SELECT {columns} FROM {table}")
+            while rows := cursor.fetchmany(BLOCK):
+                yield from rows
+        finally:
+            self._db.text_factory = before
+
     def vectors(self, space_id: int, dim: int, segment_ids: Sequence[int]) -> Embeddings:
         """The stored vectors of these segments, those that exist, in no promised order."""
         rows: list[tuple[int, bytes]] = []

@@ -5,7 +5,8 @@ wrong row. Paths are bytes. `embedding.seq` grows with every committed row, so "
 a range of the primary key.
 
 Beside them stand two full-text tables, ``item_text`` (name, caption, facts) and ``segment_text`` (text), which triggers
-keep equal with the rows in the same transaction; `words` says what they hold.
+keep equal with the rows in the same transaction; `words` says what they hold. ``crc32`` is that of the row
+(`rowsums`), in `embedding` that of the vector.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True)
 
 
-migration = Table("migration", metadata, Column("number", Integer, primary_key=True), Column("name", Text))
+def _crc() -> Column[int]:
+    return Column("crc32", Integer)
 
-setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", Text))
+
+migration = Table("migration", metadata, Column("number", Integer, primary_key=True), Column("name", Text), _crc())
+
+setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", Text), _crc())
 
 root = Table(
     "root",
@@ -29,6 +34,7 @@ root = Table(
     _id(),
     Column("path", BLOB),  # absolute
     Column("offline", Integer),  # 1: not reachable at the last run; its items stay as they are
+    _crc(),
 )
 
 item = Table(
@@ -54,6 +60,7 @@ item = Table(
     Column("lon", Float),
     Column("duration_s", Float),
     Column("caption", Text),  # words that stand beside the media
+    _crc(),
 )
 
 segment = Table(
@@ -67,6 +74,7 @@ segment = Table(
     Column("modality", Text),  # null: the item's; a video's sound track has segments of its own kind
     Column("text", Text),  # of a chunk
     Column("page", Integer),  # of a document, from 1
+    _crc(),
 )
 
 space = Table(
@@ -77,6 +85,7 @@ space = Table(
     Column("model", Text),
     Column("dim", Integer),
     Column("created", Text),
+    _crc(),
 )
 
 embedding = Table(
@@ -102,6 +111,7 @@ artifact = Table(
     Column("max_seq", Integer),
     Column("params", Text),  # JSON
     Column("created", Text),
+    _crc(),
 )
 
 run = Table(
@@ -113,4 +123,5 @@ run = Table(
     Column("space_id", Integer, ForeignKey("space.id")),
     Column("device", Text),
     Column("counts", Text),  # JSON
+    _crc(),
 )

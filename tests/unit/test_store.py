@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from mmsearch.errors import LibraryTooNew, Locked, NoLibrary, UsageError
-from mmsearch.store import artifacts, layout, roots, schema
+from mmsearch.store import artifacts, layout, roots, rowsums, schema
 from mmsearch.store.catalog import Catalog, Record, Write
 from mmsearch.store.check import check
 from mmsearch.store.lock import WriterLock
@@ -57,6 +57,8 @@ def test_the_migrated_tables_are_those_of_the_schema(catalog):
         for table in schema.metadata.sorted_tables:
             columns = {row[1] for row in connection.execute(text(f"PRAGMA table_info({table.name})"))}
             assert columns == set(table.columns.keys()), table.name
+            if table.name != "embedding":
+                assert columns == {*rowsums.COLUMNS[table.name], "crc32"}, table.name
 
 
 def test_the_format_is_the_number_of_the_last_migration(catalog):
@@ -67,7 +69,7 @@ def test_a_library_of_a_newer_version_is_refused_by_reader_and_writer(folder):
     Catalog(folder).close()
     with sqlite3.connect(os.path.join(folder, layout.CATALOG)) as db:
         db.execute(f"PRAGMA user_version = {layout.FORMAT + 1}")
-        db.execute("INSERT INTO migration VALUES (?, 'from the future')", (layout.FORMAT + 1,))
+        db.execute("INSERT INTO migration (number, name) VALUES (?, 'from the future')", (layout.FORMAT + 1,))
     for opened in (Reader, Catalog):
         with pytest.raises(LibraryTooNew, match="pip install -U mmsearch"):
             opened(folder)
