@@ -15,8 +15,8 @@ import numpy as np
 from bench.common import row
 from mmsearch.encoders import mini
 from mmsearch.encoders.bridge import unit
+from mmsearch.encoders.sentences import sentences
 from mmsearch.retrieval.bridge import fit
-from mmsearch.retrieval.sentences import sentences
 from mmsearch.types import EncoderSpec, Modality
 
 DOG_CLASSES = range(151, 269)

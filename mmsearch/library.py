@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from mmsearch.encoders import registry
+from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.errors import NoLibrary, UsageError
 from mmsearch.retrieval.arrange import arranged
-from mmsearch.retrieval.ask import Answer, Asking, ranked_hits, spaces_for, spoken
-from mmsearch.retrieval.embed import embed, unit
+from mmsearch.retrieval.ask import Answer, Asker, Engine, spaces_for, words_of
+from mmsearch.retrieval.embed import AT_ONCE, embed, unit
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import Asked, Encoder, FloatArray, Modality, Query, require_same_space
+from mmsearch.types import Asked, Encoder, FloatArray, Modality, Mode, Query, require_same_space
 
 if TYPE_CHECKING:
     import threading
@@ -40,24 +41,13 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.datasets.base import Dataset
     from mmsearch.retrieval.measured import Report
     from mmsearch.retrieval.tune import Tuning
+    from mmsearch.store.artifacts import Opened
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
 
 __all__ = ["DEFAULT_MODEL", "Answer", "Library"]
 
 DEFAULT_MODEL = "mini"
-
-
-@dataclass(slots=True)
-class _Clock:
-    started: float = field(default_factory=time.perf_counter)
-    laps: dict[str, float] = field(default_factory=dict)
-
-    def lap(self, name: str) -> None:
-        self.laps[name] = (time.perf_counter() - self.started) * 1e3 - sum(self.laps.values())
-
-    def total(self) -> dict[str, float]:
-        return {**self.laps, "total": sum(self.laps.values())}
 
 
 class Library:
@@ -213,15 +203,16 @@ class Library:
 
     def ask(self, query: Query, device: str = "cpu", *, allow_url: bool = False) -> Answer:
         """Answer a question; ``allow_url`` lets it fetch the addresses among its parts."""
-        if query.k < 1:
-            raise UsageError(f"k must be at least 1, not {query.k}")
-        if not query.parts:
-            raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+        return next(self.ask_many([query], device, allow_url=allow_url))
 
-        def vector(space: Space) -> FloatArray:
-            return embed(self._asker(space, device), spoken(query), space, allow_url=allow_url)
-
-        return self._answer(query, device, vector)
+    def ask_many(self, queries: Iterable[Query], device: str = "cpu", *, allow_url: bool = False) -> Iterator[Answer]:
+        """Answer questions one after the other, as ``ask`` does; neighbours of like options are encoded together."""
+        for like, some in _alike(queries):
+            if like.k < 1:
+                raise UsageError(f"k must be at least 1, not {like.k}")
+            if not all(query.parts for query in some):
+                raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
+            yield from self._answers(some, device, allow_url=allow_url)
 
     def similar(self, path: str | bytes, query: Query | None = None, device: str = "cpu") -> Answer:
         """The items that are nearest to a file, without itself; if it is indexed, by its stored vectors.
@@ -238,36 +229,44 @@ class Library:
                 return unit(stored.mean(axis=0))
             return embed(self._asker(space, device), query.parts, space)
 
-        answer = self._answer(replace(query, k=query.k + 1), device, vector)
+        (answer,) = self._answers([replace(query, k=query.k + 1, mode="dense")], device, vectors=vector)
         others = [hit for hit in answer if hit.item_id != item_id][: query.k]
         return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(others, 1)))
 
-    def _answer(self, query: Query, device: str, vector: Callable[[Space], FloatArray]) -> Answer:
-        clock = _Clock()
-        active = self.active_space()
-        spaces = [] if query.mode == "lexical" else spaces_for(self.reader, active)
-        opened = [
-            artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device)) for space in spaces
-        ]
-        clock.lap("load")
-        asked = [Asking(space, index, vector(space)) for space, index in zip(spaces, opened, strict=True)]
-        clock.lap("encode")
-        with self.reader.snapshot():
-            hits = ranked_hits(self.reader, query, asked)
-        clock.lap("search")
-        return Answer(
-            hits=tuple(arranged(hits, query.sort, query.group)),
-            space=active,
-            index=opened[0].kind if opened else "words",
-            took_ms=clock.total(),
-            notes=tuple(note for index in opened for note in index.notes),
-            spaces=tuple((space, index.kind) for space, index in zip(spaces, opened, strict=True)),
-        )
+    def _answers(
+        self,
+        queries: Sequence[Query],
+        device: str,
+        *,
+        allow_url: bool = False,
+        vectors: Callable[[Space], FloatArray] | None = None,
+    ) -> Iterator[Answer]:
+        """The answers to questions that differ in their parts alone."""
+        started = time.perf_counter()
+        active, like = self.active_space(), queries[0]
+        spaces = [] if like.mode == "lexical" else spaces_for(self.reader, active)
+        engines = [Engine(space, self._opened(space, device), partial(self._asker, space, device)) for space in spaces]
+        load = time.perf_counter() - started
+        with one_thread(), self.reader.snapshot():
+            asker = Asker(self.reader, engines, like, allow_url=allow_url, vectors=vectors)
+            found = asker.hits(queries)
+        total = time.perf_counter() - started
+        took = {"load": load, "encode": asker.encoding_s, "search": total - load - asker.encoding_s, "total": total}
+        for hits in found:
+            yield Answer(
+                hits=tuple(arranged(hits, like.sort, like.group)),
+                space=active,
+                index=engines[0].opened.kind if engines else "words",
+                took_ms={name: 1e3 * seconds / len(queries) for name, seconds in took.items()},
+                notes=tuple(note for engine in engines for note in engine.opened.notes),
+                spaces=tuple((engine.space, engine.opened.kind) for engine in engines),
+            )
 
     def evaluate(
         self,
         dataset: Dataset,
         *,
+        mode: Mode = "hybrid",
         depth: int = 100,
         seed: int = 0,
         device: str = "cpu",
@@ -275,21 +274,26 @@ class Library:
     ) -> Report:
         """Measure how well this library answers a set (`retrieval.datasets.read`) whose files were indexed into it.
 
-        ``depth``: so many answers of each question are kept. ``progress`` hears what is going on. Raises
-        ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
+        ``mode``: how questions in words are asked. ``depth``: so many answers of each question are kept. ``progress``
+        hears what is going on. Raises ``NoLibrary``, ``SpaceMismatch``, ``UsageError``.
         """
-        from mmsearch.retrieval.evaluate import Engine, evaluate
+        from mmsearch.retrieval.evaluate import Subject, evaluate
 
         space = self.active_space()
-        encoder = self.encoder(space.model, device)
-        require_same_space(space.fingerprint, encoder.spec.space)
-        opened = artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
+        require_same_space(space.fingerprint, self.encoder(space.model, device).spec.space)
 
         def ask(text: str, k: int, modality: Modality) -> Answer:
-            return self.search(text, k=k, modalities=[modality], device=device)
+            return self.search(text, k=k, modalities=[modality], device=device, mode=mode)
 
-        engine = Engine(self.folder, self.reader, space, opened, encoder, ask)
-        return evaluate(dataset, engine, depth=depth, seed=seed, progress=progress)
+        engines = [
+            Engine(one, self._opened(one, device), partial(self.encoder, one.model, device))
+            for one in spaces_for(self.reader, space)
+        ]
+        subject = Subject(self.folder, self.reader, engines, mode, ask)
+        return evaluate(dataset, subject, depth=depth, seed=seed, progress=progress)
+
+    def _opened(self, space: Space, device: str) -> Opened:
+        return artifacts.open_newest(self.reader, self.folder, space, artifacts.index_device(device))
 
     def tune(self, *, device: str = "cpu", dry_run: bool = False, **more: Any) -> Tuning:
         """Measure which index finds nearly all that an exact search finds, soonest; ``auto`` builds it from now on.
@@ -429,6 +433,25 @@ def _reader_of_words(folder: str, encoder: Encoder) -> Encoder:
     made = cast(bridge.BridgeEncoder, encoder)
     bridge.keep(folder, made)
     return made.image
+
+
+def _alike(queries: Iterable[Query]) -> Iterator[tuple[Query, list[Query]]]:
+    """Runs of questions, at most ``AT_ONCE``, that differ in their parts alone, each with its first.
+
+    What quotes a word is a filter of its own.
+    """
+    run: list[Query] = []
+    for query in queries:
+        if run and (len(run) == AT_ONCE or _options(query) != _options(run[0])):
+            yield run[0], run
+            run = []
+        run.append(query)
+    if run:
+        yield run[0], run
+
+
+def _options(query: Query) -> tuple[Query, list[str]]:
+    return replace(query, parts=()), [] if query.mode == "dense" else words_of(query)[1]
 
 
 def _absolute(path: str | bytes) -> bytes:

@@ -36,6 +36,9 @@ class Modality(StrEnum):
     VIDEO = "video"
 
 
+Mode: TypeAlias = Literal["hybrid", "dense", "lexical"]
+"""How a question is answered; `Query.mode` says what each means."""
+
 Media: TypeAlias = Pixels | str | FloatArray
 """One decoded input: RGB pixels uint8 ``(h, w, 3)``, a string, or mono samples float32 ``(n,)``."""
 
@@ -224,8 +227,8 @@ class Query:
 
     parts: tuple[Asked, ...]
     k: int = 10
-    mode: Literal["dense", "lexical", "hybrid"] = "dense"
-    """By meaning, by the letter (names, captions, text, camera), or both, fused by rank."""
+    mode: Mode = "hybrid"
+    """By meaning alone (cosines), by the letter alone (names, captions, text, camera), or both on one scale."""
     within: bytes | None = None
     """Only items at or below this absolute path."""
     modalities: frozenset[Modality] | None = None
@@ -242,16 +245,32 @@ class Query:
     group: Literal["day", "folder", "modality"] | None = None
 
 
+class Why(NamedTuple):
+    """What put a hit where it is. The points of its parts add up to the score of a hybrid search of one space."""
+
+    z: float
+    """How far its vector stands out of its kind for this question, in spreads."""
+    words: float
+    """Points of the question's words in its name, caption or text."""
+    folder: float
+    """Points of the question's words in its folder's path."""
+    matched: tuple[tuple[str, str], ...]
+    """Each word of the question that it has, and where: name, caption, text, folder or facts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One answer. ``rank`` counts from 1; ``score`` is the cosine similarity of the item's best segment in ``space``.
+    """One answer. ``rank`` counts from 1; ``score`` is what the order is by: it never rises from one rank to the next.
 
-    In a search by the letter ``space`` is ``words``, and ``score`` is bm25 as a share of the best hit's. ``confidence``
-    (0 to 1) says how far the score stands out of the library's background; None: too few files to tell.
+    In a hybrid search it is what ``why`` adds up to, or where several spaces were asked the sum of reciprocal ranks;
+    in a dense one the cosine; in a lexical one the share of the question's words, 0 to 1, with ``space`` ``words``.
+    ``cosine`` is the similarity of the item's best segment in ``space``; None without a vector. ``confidence`` (0 to 1)
+    is how likely the hit shows what was asked; None: nothing to tell it by.
     """
 
     rank: int
     score: float
+    cosine: float | None = None
     path: bytes
     modality: Modality
     span: Span | None
@@ -266,6 +285,7 @@ class Hit:
     taken: str | None = None
     added: str | None = None
     group: str | None = None
+    why: Why | None = None
 
 
 class State(StrEnum):

@@ -12,6 +12,7 @@ import typer
 from mmsearch.cli import complete, render
 from mmsearch.cli.common import command as body
 from mmsearch.cli.common import numpy_alone
+from mmsearch.cli.query import Mode, mode_of
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def command(
         bool, typer.Option("--mine", help="Ask your library what the captions beside your files say")
     ] = False,
     listing: Annotated[bool, typer.Option("--list", help="Which sets and file formats there are")] = False,
+    mode: Mode = None,
     depth: Annotated[int, typer.Option(min=10, max=10_000, help="Answers kept of each question")] = 100,
     seed: Annotated[int, typer.Option(help="For intervals and samples")] = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at anything wrong with the set")] = False,
@@ -70,6 +72,7 @@ def command(
         else:
             if len(arguments) != (0 if mine else 1) or (mine and (images or captions or split)):
                 raise UsageError("one DATASET is needed, or --mine alone: `mmsearch evaluate --list` shows the sets")
+            chosen = mode_of(mode)
             bounds = [_bound(text) for text in fail_under]
             _require_places(plots, run_out, qrels_out, markdown, failures)
             with tempfile.TemporaryDirectory(prefix="mmsearch-") as scratch:
@@ -80,7 +83,7 @@ def command(
                     library, asked, indexed = _indexed(settings, asked, scratch, mine, model, index, device, tell)
                     _require_whole(asked, strict)
                     asking = "cpu" if device == "auto" else device
-                    report = library.evaluate(asked, depth=depth, seed=seed, device=asking, progress=tell)
+                    report = library.evaluate(asked, mode=chosen, depth=depth, seed=seed, device=asking, progress=tell)
                 report.facts.update(indexed)
                 _write(report, run_out, qrels_out, markdown, plots, failures)
                 library.close()

@@ -15,7 +15,7 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
     from mmsearch.library import Answer
-    from mmsearch.types import Hit, Query, Span
+    from mmsearch.types import Hit, Query, Span, Why
 
 NOTHING_FOUND = 1
 
@@ -57,6 +57,9 @@ def _remarks(settings: Settings, answer: Answer) -> None:
     for note in answer.notes if not settings.quiet else ():
         render.note(f"mmsearch: {note}")
     if settings.verbose:
+        for hit in answer:
+            if hit.why is not None:
+                render.note(f"{hit.rank}: {_reasons(hit.why)}")
         took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
         asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
         render.note(f"{asked or 'by the letter'}: {took}")
@@ -69,6 +72,7 @@ def fields(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
+        "cosine": None if hit.cosine is None else round(hit.cosine, 6),
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
         "path": hit.path,
         "modality": hit.modality,
@@ -82,6 +86,17 @@ def fields(hit: Hit) -> dict[str, Any]:
         "segment_id": hit.segment_id,
         "space": hit.space,
         "found_by": hit.found_by,
+        "why": hit.why and why(hit.why),
+    }
+
+
+def why(reasons: Why) -> dict[str, Any]:
+    """What put a hit where it is, as JSON has it."""
+    return {
+        "z": round(reasons.z, 4),
+        "words": round(reasons.words, 4),
+        "folder": round(reasons.folder, 4),
+        "matched": [{"word": word, "in": place} for word, place in reasons.matched],
     }
 
 
@@ -110,7 +125,20 @@ def _csv(answer: Answer) -> None:
     import csv
     import io
 
-    columns = ("rank", "score", "confidence", "path", "modality", "start", "end", "unit", "page", "taken", "added")
+    columns = (
+        "rank",
+        "score",
+        "cosine",
+        "confidence",
+        "path",
+        "modality",
+        "start",
+        "end",
+        "unit",
+        "page",
+        "taken",
+        "added",
+    )
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -143,6 +171,14 @@ def _table(answer: Answer, preview: str | None) -> None:
         from mmsearch.cli.preview import show_all
 
         show_all(answer, ("  ".join(row[column] for column in columns) for row in rows), preview)
+
+
+def _reasons(reasons: Why) -> str:
+    parts = [f"z {reasons.z:.2f}"]
+    parts += [f"words {reasons.words:+.2f}"] if reasons.words else []
+    parts += [f"folder {reasons.folder:+.2f}"] if reasons.folder else []
+    matched = ", ".join(f"{word} in {place}" for word, place in reasons.matched)
+    return ", ".join(parts) + (f" ({render.shown(os.fsencode(matched))})" if matched else "")
 
 
 def sure(confidence: float | None) -> str:

@@ -15,8 +15,19 @@ from mmsearch.cli.common import command as body
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
+    from mmsearch import types
     from mmsearch.types import Asked, Query
 
+MODES = ("hybrid", "dense", "lexical")
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODE",
+        help="hybrid (meaning and words), dense (meaning alone) or lexical (words alone)",
+        show_default="hybrid",
+        autocompletion=complete.words(*MODES),
+    ),
+]
 Top = Annotated[int, typer.Option("-k", "--top", min=1, max=10_000, metavar="N", help="So many hits at most")]
 Within = Annotated[
     str | None,
@@ -79,8 +90,9 @@ def command(
     since: Since = None,
     until: Until = None,
     near: Near = None,
-    lexical: Annotated[bool, typer.Option("--lexical", help="By the letter alone: names, captions, text")] = False,
-    dense: Annotated[bool, typer.Option("--dense", help="By meaning alone")] = False,
+    mode: Mode = None,
+    lexical: Annotated[bool, typer.Option("--lexical", help="Short for --mode lexical")] = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Short for --mode dense")] = False,
     min_confidence: MinConfidence = 0.0,
     unique: Unique = False,
     sort: Sort = "score",
@@ -106,11 +118,8 @@ def command(
             numpy_alone()
         from mmsearch.types import Asked
 
-        if lexical and dense:
-            raise UsageError("--lexical and --dense exclude each other")
         said = tuple(Asked("file", os.path.expanduser(file)) for file in (*image, *audio))
         said += tuple(Asked("text", words) for words in text)
-        mode = "lexical" if lexical else "dense" if dense else "hybrid"
         query = options(
             k,
             within,
@@ -123,7 +132,7 @@ def command(
             unique,
             sort,
             group_by,
-            mode=mode,
+            mode=mode_of(mode, lexical=lexical, dense=dense),
             parts=said,
         )
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
@@ -210,6 +219,16 @@ def options(
         group=group,  # type: ignore[arg-type]
         **{"parts": (), **more},
     )
+
+
+def mode_of(mode: str | None, *, lexical: bool = False, dense: bool = False) -> types.Mode:
+    """The one mode that was asked for; `query`'s own where none was. Raises ``UsageError`` for several."""
+    asked = {name for name, on in (("lexical", lexical), ("dense", dense)) if on} | ({mode} if mode else set())
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(sorted(asked))} exclude each other: a question is asked in one mode")
+    chosen = asked.pop() if asked else "hybrid"
+    one_of("--mode", chosen, MODES)
+    return chosen  # type: ignore[return-value]
 
 
 def one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> None:

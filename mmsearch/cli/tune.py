@@ -9,6 +9,7 @@ import typer
 from mmsearch.cli import render
 from mmsearch.cli.common import command as body
 from mmsearch.cli.common import numpy_alone
+from mmsearch.cli.query import Mode, mode_of
 
 if TYPE_CHECKING:
     from mmsearch.retrieval.significance import Interval
@@ -20,6 +21,7 @@ def command(
     target: Annotated[
         float, typer.Option("--target-recall", min=0.0, max=1.0, help="The share of the exact answers to find")
     ] = 0.99,
+    mode: Mode = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1000, help="Answers of a question")] = 10,
     budget: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="About how long to measure")] = 300,
     rows: Annotated[int, typer.Option(min=1000, help="Most vectors to measure; a larger library is sampled")] = 200_000,
@@ -32,12 +34,14 @@ def command(
     """Measure how your library is best indexed, asked in words and by picture; `index --index auto` uses the result."""
     with body(context) as settings:
         numpy_alone()  # latencies are those of `query`
+        chosen = mode_of(mode)
         if plots is not None:
             from mmsearch.retrieval.plots import require
 
             require(plots)
         with render.progress(not settings.quiet) as tell:
             tuning = settings.library().tune(
+                mode=chosen,
                 target=target,
                 k=k,
                 budget=budget,

@@ -10,16 +10,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from mmsearch.encoders.bank import bank_of
 from mmsearch.errors import UsageError
 from mmsearch.indexer.ingest import Ingest
 from mmsearch.indexer.options import Options
 from mmsearch.indexer.summary import Summary
-from mmsearch.store import artifacts, indexes, roots
+from mmsearch.store import artifacts, indexes, levels, roots
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.layout import holds_library
 from mmsearch.store.reader import Reader, Space, is_below
 from mmsearch.store.roots import Scope
-from mmsearch.types import Encoder
+from mmsearch.types import Encoder, Modality
 
 
 def index_paths(
@@ -69,6 +70,8 @@ def _finish(catalog: Catalog, space: Space, ingest: Ingest, kind: str | None, de
                 f"{pending} files have no vectors of {space.model} yet: queries use {active.model} until they do"
             )
     if not ingest.summary.interrupted:
+        if Modality.TEXT in ingest.encoder.spec.modalities:
+            levels.refresh(catalog, space, levels.bank_in(catalog.reader, space) or bank_of(ingest.encoder))
         artifacts.refresh(catalog, space, kind, artifacts.index_device(device))
         if artifacts.outgrown(catalog.reader, space):
             ingest.summary.notes.append("twice as many vectors as when the index was tuned: run `mmsearch tune` again")

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+
+import numpy as np
 
 from mmsearch.errors import UsageError
-from mmsearch.retrieval.confidence import SAMPLE, Background
+from mmsearch.retrieval.confidence import Confidence, by_words, either
 from mmsearch.retrieval.dates import period
+from mmsearch.retrieval.embed import embed, questions
+from mmsearch.retrieval.evidence import NOTHING, Evidence
 from mmsearch.retrieval.fuse import fuse
-from mmsearch.retrieval.search import Ranked, Searcher
+from mmsearch.retrieval.rank import Ranking, Scored, Spoken
+from mmsearch.retrieval.scale import Question, kinds_of, scale_of
+from mmsearch.retrieval.search import Searcher
 from mmsearch.retrieval.where import parse as parse_where
 from mmsearch.store import selection
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.filters import And, Compare, Condition, Near
-from mmsearch.store.reader import HOLDS, Reader, Space
+from mmsearch.store.levels import KINDS, kind_of
+from mmsearch.store.reader import HOLDS, Found, Reader, Space
 from mmsearch.store.selection import Selection
-from mmsearch.store.words import all_of, any_of, split_quoted, telling
-from mmsearch.types import Asked, FloatArray, Hit, Query
+from mmsearch.store.words import all_of, split_quoted
+from mmsearch.types import Asked, Encoder, FloatArray, Hit, Query, Why, require_same_space
 
 WORDS = "words"
 """The name of the ranking by the letter, beside the fingerprints of spaces."""
@@ -26,16 +33,20 @@ WORDS = "words"
 DEPTH = 100
 """So long is a ranking at least that is fused or thinned out: rank 100 adds 1/160 where rank 1 adds 1/61."""
 
+WEIGHED = 128
+"""Hits whose confidence is told at a time."""
+
 TWINS = 0.97
 """Two vectors this close are near-duplicates; the closest two photos of Flickr8k val have 0.87, by `mini`."""
 
 
-class Asking(NamedTuple):
-    """A space with the question's vector in it, float32 ``(dim,)``, and the index to ask."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A space that is asked: its index, and its encoder, which is loaded when a question needs it."""
 
     space: Space
     opened: Opened
-    vector: FloatArray
+    encoder: Callable[[], Encoder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +119,8 @@ def condition_of(query: Query) -> Condition | None:
     return None if not parts else parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
-def ranked_hits(reader: Reader, query: Query, asked: Sequence[Asking]) -> list[Hit]:
-    """The hits of a question, best first, at most ``query.k``. Call it inside a snapshot of the reader."""
-    chosen = _chosen(reader, query)
-    # Not for `min_confidence`: where vectors of one space rank alone, the first hits are the surest.
-    thinned = query.unique or query.mode != "dense" or len(asked) > 1
-    depth = max(DEPTH, 4 * query.k) if thinned else query.k
-    while True:
-        hits, exhausted = _hits(reader, query, asked, chosen, depth)
-        if len(hits) >= query.k or exhausted or not query.unique:
-            return hits[: query.k]
-        depth *= 4
-
-
-def _chosen(reader: Reader, query: Query) -> Selection | None:
+def chosen_by(reader: Reader, query: Query) -> Selection | None:
+    """What passes the filters of a question, and has its quoted words; None: everything."""
     condition = condition_of(query)
     # By meaning alone a quotation mark is a character of the sentence, as in a caption that quotes a sign.
     quoted = [] if query.mode == "dense" else words_of(query)[1]
@@ -132,106 +131,235 @@ def _chosen(reader: Reader, query: Query) -> Selection | None:
     return selection.select(reader, query.within, modalities, condition, phrases)
 
 
-def _hits(
-    reader: Reader, query: Query, asked: Sequence[Asking], chosen: Selection | None, depth: int
-) -> tuple[list[Hit], bool]:
-    rankings: dict[str, list[Ranked]] = {}
-    for one in asked:
-        rankings[one.space.fingerprint] = Searcher(reader, one.space, one.opened).search_in(one.vector, depth, chosen)
-    exhausted = all(len(ranking) < depth for ranking in rankings.values())
-    certain: set[int] = set()
-    if query.mode != "dense" and (letters := _by_letter(reader, query, chosen, depth)) is not None:
-        rankings[WORDS], certain = letters
-        exhausted &= len(rankings[WORDS]) < depth
-    weigh = _Weigh(reader, asked)
-    hits: list[Hit] = []
-    by_item = {name: {ranked.found.item_id: ranked for ranked in ranking} for name, ranking in rankings.items()}
-    for item_id, names in fuse({name: list(ranking) for name, ranking in by_item.items()}):
-        hit = weigh(names, by_item[names[0]][item_id], item_id in certain)
-        if hit.confidence is not None and hit.confidence < query.min_confidence:
-            continue
-        if query.unique and weigh.is_twin(hit):
-            continue
-        hits.append(replace(hit, rank=len(hits) + 1))
-        if len(hits) == query.k:
-            break
-    return hits, exhausted
+class Asker:
+    """Answers questions that share their filters, mode and depth. Use it inside a snapshot of the reader.
+
+    ``vectors``: what files ask with in a space, where that is not for the encoder to say.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        engines: Sequence[Engine],
+        like: Query,
+        *,
+        allow_url: bool = False,
+        vectors: Callable[[Space], FloatArray] | None = None,
+    ) -> None:
+        self._reader, self._engines, self._like = reader, engines, like
+        self._allow_url, self._vectors = allow_url, vectors
+        self._chosen = chosen_by(reader, like)
+        self._scales = {engine.space.fingerprint: scale_of(reader, engine.space, engine.encoder) for engine in engines}
+        self.encoding_s = 0.0
+        """Seconds spent in encoders so far."""
+
+    def hits(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """The hits of each question, best first, at most ``query.k``."""
+        evidence = self._evidence(queries)
+        if self._like.mode == "lexical":
+            return [self._by_letter(query, one) for query, one in zip(queries, evidence, strict=True)]
+        asked = [self._asked(engine, queries, evidence) for engine in self._engines]
+        depth = self._depth()
+        rankings = [self._rank(engine, spoken, depth) for engine, spoken in zip(self._engines, asked, strict=True)]
+        return [
+            self._deepened(query, [one[i] for one in asked], [one[i] for one in rankings], depth)
+            for i, query in enumerate(queries)
+        ]
+
+    def rankings(self, queries: Sequence[Query]) -> list[list[tuple[bytes, float]]]:
+        """The paths and scores of the hits of each question, without what only eyes need."""
+        if self._like.mode == "lexical" or len(self._engines) > 1:
+            return [[(hit.path, hit.score) for hit in hits] for hits in self.hits(queries)]
+        evidence = self._evidence(queries)
+        ranked = self._rank(self._engines[0], self._asked(self._engines[0], queries, evidence), self._like.k)
+        return [[(one.found.path, one.score) for one in ranking] for ranking in ranked]
+
+    def _evidence(self, queries: Sequence[Query]) -> list[Evidence | None]:
+        if self._like.mode == "dense":
+            return [None] * len(queries)
+        facts = self._like.mode == "lexical"
+        found = [Evidence(self._reader, words_of(query)[0], facts) for query in queries]
+        return [one if one.terms else None for one in found]
+
+    def _depth(self) -> int:
+        like = self._like
+        thinned = like.unique or like.min_confidence > 0 or len(self._engines) > 1
+        return max(DEPTH, 4 * like.k) if thinned else like.k
+
+    def _deepened(self, query: Query, asked: list[Spoken], rankings: list[list[Scored]], depth: int) -> list[Hit]:
+        """The hits that are left of rankings, which are made anew and longer where near-duplicates took their place."""
+        while True:
+            hits = self._weighed(query, asked, rankings)
+            exhausted = all(len(ranking) < depth for ranking in rankings)
+            if len(hits) >= query.k or exhausted or not query.unique:
+                return hits
+            depth *= 4
+            each = zip(self._engines, asked, strict=True)
+            rankings = [self._rank(engine, [spoken], depth)[0] for engine, spoken in each]
+
+    # -- by meaning -----------------------------------------------------------------------------------------------
+
+    def _asked(self, engine: Engine, queries: Sequence[Query], evidence: Sequence[Evidence | None]) -> list[Spoken]:
+        """The questions as a space understands them; all texts are encoded together."""
+        started = time.perf_counter()
+        try:
+            if self._vectors is not None:
+                return [Spoken(Question(self._vectors(engine.space))) for _ in queries]
+            encoder = engine.encoder()
+            plain = [_plain_text(query) for query in queries]
+            rests = [{} if one is None else one.rests() for one in evidence]
+            texts = [*filter(None, plain), *(text for some in rests for text in some.values())]
+            require_same_space(engine.space.fingerprint, encoder.spec.space)
+            dense = self._like.mode == "dense"
+            vectors = dict(zip(texts, questions(encoder, texts, as_typed=dense), strict=True)) if texts else {}
+            asked = []
+            for query, text, one, some in zip(queries, plain, evidence, rests, strict=True):
+                question = (
+                    Question(embed(encoder, spoken(query), engine.space, allow_url=self._allow_url))
+                    if text is None
+                    else vectors[text]
+                )
+                asked.append(Spoken(question, one, {bits: vectors[rest] for bits, rest in some.items()}))
+            return asked
+        finally:
+            self.encoding_s += time.perf_counter() - started
+
+    def _rank(self, engine: Engine, asked: Sequence[Spoken], depth: int) -> list[list[Scored]]:
+        searcher = Searcher(self._reader, engine.space, engine.opened)
+        if self._like.mode == "dense":
+            vectors = np.stack([one.question.vector for one in asked])
+            return [
+                [Scored(hit.score, hit.found, hit.score, 0.0, 0.0, 0.0, NOTHING) for hit in ranked]
+                for ranked in searcher.search_all_in(vectors, depth, self._chosen)
+            ]
+        home = engine is self._engines[0]
+        scale, kinds = self._scales[engine.space.fingerprint], kinds_of(self._reader, engine.space)
+        return Ranking(self._reader, searcher, scale, kinds, self._chosen, home).rank(asked, depth)
+
+    def _weighed(self, query: Query, asked: list[Spoken], rankings: list[list[Scored]]) -> list[Hit]:
+        """Rankings as hits: fused where there are several, without what is not sure enough or seen before."""
+        names = [engine.space.fingerprint for engine in self._engines]
+        by_item = {
+            name: {one.found.item_id: one for one in ranking} for name, ranking in zip(names, rankings, strict=True)
+        }
+        fused: list[tuple[int, float, tuple[str, ...]]]
+        if len(names) == 1:
+            fused = [(item, one.score, (names[0],)) for item, one in by_item[names[0]].items()]
+        else:
+            fused = fuse({name: list(ranking) for name, ranking in by_item.items()})
+        hits: list[Hit] = []
+        twins = _Twins()
+        for start in range(0, len(fused), WEIGHED):
+            some = [(by_item[spaces[0]][item], score, spaces) for item, score, spaces in fused[start : start + WEIGHED]]
+            for hit, vector in self._as_hits(some, asked):
+                if hit.confidence is not None and hit.confidence < query.min_confidence:
+                    continue
+                if query.unique and twins.seen(hit.space, vector):
+                    continue
+                hits.append(replace(hit, rank=len(hits) + 1))
+                if len(hits) == query.k:
+                    return hits
+        return hits
+
+    def _as_hits(
+        self, some: Sequence[tuple[Scored, float, tuple[str, ...]]], asked: list[Spoken]
+    ) -> Iterator[tuple[Hit, FloatArray | None]]:
+        vectors = {}
+        sure: dict[int, float] = {}
+        for engine, spoken_here in zip(self._engines, asked, strict=True):
+            here = [one for one, _, spaces in some if spaces[0] == engine.space.fingerprint and one.cosine is not None]
+            for one, vector, value in self._confidence(engine, spoken_here.question, here):
+                vectors[one.found.segment_id], sure[one.found.segment_id] = vector, value
+        for one, score, spaces in some:
+            evidence = asked[[engine.space.fingerprint for engine in self._engines].index(spaces[0])].evidence
+            letters = one.match[:3] != NOTHING[:3]
+            found_by = tuple(spaces if one.cosine is not None else ()) + ((WORDS,) if letters else ())
+            confidence = sure.get(one.found.segment_id)
+            why = None
+            if self._like.mode != "dense":
+                matched = evidence.where(one.found) if evidence is not None and letters else ()
+                why = Why(one.z, one.words, one.folder, matched)
+                if evidence is not None and letters:
+                    confidence = either(confidence or 0.0, by_words(evidence, one.match))
+            hit = _hit(one.found, score, spaces[0] if one.cosine is not None else WORDS, found_by, why)
+            yield replace(hit, cosine=one.cosine, confidence=confidence), vectors.get(one.found.segment_id)
+
+    def _confidence(
+        self, engine: Engine, question: Question, some: Sequence[Scored]
+    ) -> Iterator[tuple[Scored, FloatArray, float]]:
+        """For each its vector and how sure it is by meaning."""
+        space = engine.space
+        stored = self._reader.vectors(space.id, space.dim, [one.found.segment_id for one in some])
+        rows = {segment: i for i, segment in enumerate(stored.ids.tolist())}
+        confidence = Confidence(self._scales[space.fingerprint], space.model)
+        for kind in KINDS:
+            here = [one for one in some if kind_of(one.found.modality) is kind and one.found.segment_id in rows]
+            if here:
+                vectors = stored.vectors[[rows[one.found.segment_id] for one in here]]
+                yield from zip(here, vectors, confidence.meaning(question, kind, vectors).tolist(), strict=True)
+
+    # -- by the letter --------------------------------------------------------------------------------------------
+
+    def _by_letter(self, query: Query, evidence: Evidence | None) -> list[Hit]:
+        if evidence is None:
+            return []
+        segments = evidence.candidates(frequent=True)[0].tolist()
+        live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
+        scored = []
+        for found in live.values():
+            match = evidence.match(found)
+            scored.append((match.whole, evidence.coverage(match)[1], found, match))
+        scored.sort(key=lambda one: (-one[0], -one[1], one[2].path, one[2].segment_id))
+        hits: dict[int, Hit] = {}
+        for _, coverage, found, match in scored:
+            if coverage and found.item_id not in hits:
+                why = Why(0.0, coverage, 0.0, evidence.where(found))
+                hit = _hit(found, coverage, WORDS, (WORDS,), why)
+                sure = by_words(evidence, match)
+                if sure >= query.min_confidence:
+                    hits[found.item_id] = replace(hit, rank=len(hits) + 1, confidence=sure)
+            if len(hits) == query.k:
+                break
+        return list(hits.values())
 
 
-def _by_letter(
-    reader: Reader, query: Query, chosen: Selection | None, depth: int
-) -> tuple[list[Ranked], set[int]] | None:
-    """The ranking of items by their words, and the items that have every telling word; None without such words."""
-    terms = telling(words_of(query)[0])
-    if not terms:
-        return None
-    best = dict(selection.by_words(reader, any_of(terms), depth, chosen))
-    live = reader.live(list(best))
-    ranking: dict[int, Ranked] = {}
-    for segment_id, score in best.items():
-        if segment_id in live:
-            ranking.setdefault(live[segment_id].item_id, Ranked(score, live[segment_id]))
-    all_there = reader.live([segment for segment, _ in selection.by_words(reader, all_of(terms), depth)])
-    return list(ranking.values()), {segment.item_id for segment in all_there.values()}
+def _hit(found: Found, score: float, space: str, found_by: tuple[str, ...], why: Why | None) -> Hit:
+    return Hit(
+        rank=0,
+        score=score,
+        path=found.path,
+        modality=found.modality,
+        span=found.span,
+        item_id=found.item_id,
+        segment_id=found.segment_id,
+        space=space,
+        found_by=found_by,
+        text=found.text,
+        page=found.page,
+        taken=found.taken,
+        added=found.added,
+        why=why,
+    )
 
 
-class _Weigh:
-    """Turns a ranked segment into a hit: its cosine, its confidence, and whether it repeats an earlier one."""
+class _Twins:
+    """Remembers hits, to tell whether one is a near-duplicate of an earlier one."""
 
-    def __init__(self, reader: Reader, asked: Sequence[Asking]) -> None:
-        self._reader = reader
-        self._asked = {one.space.fingerprint: one for one in asked}
-        self._backgrounds: dict[str, Background] = {}
+    def __init__(self) -> None:
         self._kept: dict[str, list[FloatArray]] = {}
 
-    def __call__(self, names: tuple[str, ...], ranked: Ranked, certain: bool) -> Hit:
-        score, found, space = ranked.score, ranked.found, names[0]
-        confidence: float | None = None
-        if space == WORDS:
-            # Found by the letter alone: its cosine is that of its own vector, where it has one.
-            for name, one in self._asked.items():
-                if (vector := self._vector(name, found.segment_id)) is not None:
-                    score, space = float(vector @ one.vector), name
-                    break
-        if space != WORDS:
-            confidence = self._background(space).confidence(self._asked[space].vector, score)
-        return Hit(
-            rank=0,
-            score=score,
-            path=found.path,
-            modality=found.modality,
-            span=found.span,
-            item_id=found.item_id,
-            segment_id=found.segment_id,
-            space=space,
-            confidence=1.0 if certain else confidence,
-            found_by=names,
-            text=found.text,
-            page=found.page,
-            taken=found.taken,
-            added=found.added,
-        )
-
-    def is_twin(self, hit: Hit) -> bool:
-        """Whether a hit that was kept before is a near-duplicate of this one; if none is, this one is kept."""
-        vector = self._vector(hit.space, hit.segment_id)
+    def seen(self, space: str, vector: FloatArray | None) -> bool:
+        """Whether a vector was there before, nearly; if not, it is kept."""
         if vector is None:
             return False
-        kept = self._kept.setdefault(hit.space, [])
+        kept = self._kept.setdefault(space, [])
         if any(float(vector @ other) >= TWINS for other in kept):
             return True
         kept.append(vector)
         return False
 
-    def _vector(self, space: str, segment_id: int) -> FloatArray | None:
-        if space not in self._asked:
-            return None
-        row = self._asked[space].space
-        stored = self._reader.vectors(row.id, row.dim, [segment_id]).vectors
-        vector: FloatArray | None = stored[0] if len(stored) else None
-        return vector
 
-    def _background(self, space: str) -> Background:
-        if space not in self._backgrounds:
-            self._backgrounds[space] = Background(selection.sample(self._reader, self._asked[space].space, SAMPLE))
-        return self._backgrounds[space]
+def _plain_text(query: Query) -> str | None:
+    """What is asked in words alone; None for files, addresses and sums."""
+    parts = spoken(query)
+    return parts[0].value if len(parts) == 1 and parts[0].kind == "text" and parts[0].weight > 0 else None

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mmsearch.encoders.bank import bank_of
 from mmsearch.encoders.bridge import BridgeEncoder, save
+from mmsearch.encoders.sentences import sentences as own_sentences
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.bridge import Fit, fit
-from mmsearch.retrieval.sentences import sentences as own_sentences
-from mmsearch.store import artifacts
+from mmsearch.store import artifacts, levels
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.derive import Origin, fill, some_vectors
 from mmsearch.store.reader import Space
@@ -64,6 +65,7 @@ def bridge_library(
     pending = catalog.pending(target.id)
     if not pending:
         catalog.activate(target.id)
+    levels.refresh(catalog, target, bank_of(encoder))
     artifacts.refresh(catalog, target)
     catalog.finish_run(run_id, json.dumps({"copied": copied, "carried": carried}))
     return Bridged(encoder.spec.name, image.model, audio.model, quality, copied, carried, pending)

@@ -1,42 +1,94 @@
-"""How far a score stands out of what the question scores against the library at large.
+"""How likely a hit shows what was asked: what it says of the question beside two thousand other words.
 
-A cosine means little by itself: each question has its own level against everything. What counts is the ``excess`` over
-that level, measured on a sample of the library's own vectors, in units of the spread that a question without any
-meaning would have. `docs/questions.md` has the figures, and what they do not say.
+A cosine means little by itself. A hit is trusted as far as the question's words stand out of what other words score
+against it, ``t``, in units of their deviation; a long question also has to stand out of its own level against the whole
+library, a single word has not, as a fifth of a library, or all of it, may show that:
+
+    t = (q.v - mean(w.v) - (1 - 1/n) (q.mu - mean(w).mu)) / deviation(w.v)
+
+Words that mean nearly the same as the question are left out. docs/figures/answers.md has the figures, and says what
+they do not say.
 """
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple, TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
-from mmsearch.types import FloatArray
+from mmsearch.retrieval.evidence import Evidence, Match
+from mmsearch.retrieval.scale import Question, Scale
+from mmsearch.types import FloatArray, Modality
 
-SAMPLE = 512
-FEWEST = 30
-"""Below this many vectors a level can't be told."""
+Values: TypeAlias = npt.NDArray[np.float64]
 
+ALIKE = 0.5
+"""The cosine from which a word of the bank says the same as the question."""
+FEWEST = 100
+"""So few words of the bank left, and all are taken."""
 EVEN, STEP = 6.11, 0.42
-"""The excess at which a hit is as likely there as not, and how fast that changes; `bench.confidence` fits them."""
+"""For a question that is no words: the excess, in spreads of a random direction, that is as likely right as not."""
 
 
-class Background:
-    """What a sample of a space, float32 ``(n, dim)``, says of any question's level."""
+class Fit(NamedTuple):
+    """The logistic function of ``t``: its slope, what a single word has ahead, its start; from `bench.confidence`."""
 
-    def __init__(self, sample: FloatArray) -> None:
-        self._tells = len(sample) >= FEWEST
-        self._mean = sample.mean(axis=0) if len(sample) else np.zeros(sample.shape[1], np.float32)
-        # The variance in a direction, averaged over all directions: every vector has length 1.
-        self._spread = float(np.sqrt(max(1 - float(self._mean @ self._mean), 1e-6) / sample.shape[1]))
+    slope: float
+    terse: float
+    start: float
 
-    def confidence(self, vector: FloatArray, score: float) -> float | None:
-        """0 to 1 for a hit of this score; None where the library is too small to tell."""
-        excess = self.excess(vector, score)
-        return None if excess is None else float(1 / (1 + np.exp(-(excess - EVEN) / STEP)))
 
-    def cuts(self, vectors: FloatArray) -> FloatArray | None:
-        """The scores float32 ``(q,)`` that have a confidence of one half for float32 ``(q, dim)`` questions."""
-        return vectors @ self._mean + np.float32(EVEN * self._spread) if self._tells else None
+FITS: dict[str, Fit] = {"mini": Fit(1.6, 3.45, -10.3)}
+"""By model."""
+GUESS = FITS["mini"]
+"""For models without labels to fit with: ``t`` has no unit."""
 
-    def excess(self, vector: FloatArray, score: float) -> float | None:
-        """How many spreads a score lies above the mean of the question's scores against the sample."""
-        return (score - float(self._mean @ vector)) / self._spread if self._tells else None
+
+class Confidence:
+    """How sure hits are in one space of a library."""
+
+    def __init__(self, scale: Scale, model: str) -> None:
+        self._scale, self._fit = scale, FITS.get(model, GUESS)
+
+    def meaning(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
+        """0 to 1 for unit rows float32 ``(n, dim)`` of a kind, float64 ``(n,)``, by the vectors alone."""
+        if self._scale.bank is None or question.words is None:
+            logit = (self._excess(question, kind, vectors) - EVEN) / STEP
+        else:
+            fit, terse = self._fit, question.terseness
+            logit = fit.slope * self.stands_out(question, kind, vectors) + fit.terse * terse + fit.start
+        sure: Values = 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
+        return sure
+
+    def stands_out(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
+        """``t`` of unit rows float32 ``(n, dim)``, float64 ``(n,)``."""
+        assert self._scale.bank is not None
+        words, q, mean = self._scale.bank.words, question.vector, self._scale.level(kind).mean
+        others = words[words @ q < ALIKE]
+        others = others if len(others) >= FEWEST else words
+        scores = others @ vectors.T
+        level = (1 - question.terseness) * float(q @ mean - others.mean(axis=0) @ mean)
+        above = (vectors @ q - scores.mean(axis=0) - level) / np.maximum(scores.std(axis=0), 1e-6)
+        t: Values = above.astype(np.float64)
+        return t
+
+    def _excess(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
+        mean = self._scale.level(kind).mean
+        spread = math.sqrt(max(1 - float(mean @ mean), 1e-6) / len(mean))
+        excess = (vectors @ question.vector - mean @ question.vector) / np.float32(spread)
+        values: Values = excess.astype(np.float64)
+        return values
+
+
+def by_words(evidence: Evidence, match: Match) -> float:
+    """0 to 1, by the words in name, caption and text; a folder is called after what most of it shows, never surely."""
+    if match.whole or evidence.has_all(match):
+        return 1.0
+    return evidence.coverage(match)[0] ** 3
+
+
+def either(meaning: float, words: float) -> float:
+    """What two independent signs say together."""
+    return 1 - (1 - meaning) * (1 - words)

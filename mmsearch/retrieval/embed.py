@@ -9,11 +9,15 @@ from itertools import islice
 import numpy as np
 
 from mmsearch.errors import EncoderError, MediaError, UsageError
+from mmsearch.retrieval.scale import Question
 from mmsearch.store.reader import Space
+from mmsearch.store.words import telling
 from mmsearch.types import Asked, Encoder, FloatArray, Modality, require_same_space
 
 MOST_PIECES = 32
 """Of a long sound or a film the question is the mean of its first pieces."""
+AT_ONCE = 256
+"""Texts encoded at a time."""
 MOST_BYTES, TIMEOUT_S = 64 * 1024 * 1024, 20.0
 """Of what is fetched from an address."""
 
@@ -29,6 +33,24 @@ def embed(encoder: Encoder, parts: Sequence[Asked], space: Space, *, allow_url: 
     for part in parts:
         total += np.float32(part.weight) * _vector(encoder, part, allow_url)
     return unit(total)
+
+
+def questions(encoder: Encoder, texts: Sequence[str], *, as_typed: bool = False) -> list[Question]:
+    """Texts as questions, encoded together.
+
+    A single word is asked as "dog" and "a dog", as the mean is surer than either; not if ``as_typed``.
+    """
+    lone = {text: f"a {text}" for text in texts if text.isascii() and text.isalpha() and not as_typed}
+    wanted = list(dict.fromkeys([*texts, *lone.values()]))
+    # Some models make other vectors of a question than of a document; the protocol asks for one verb only.
+    encode = getattr(encoder, "encode_query", encoder.encode)
+    rows = [encode(wanted[start : start + AT_ONCE], Modality.TEXT) for start in range(0, len(wanted), AT_ONCE)]
+    vectors = dict(zip(wanted, (row for block in rows for row in block), strict=True))
+    found = []
+    for text in texts:
+        vector = vectors[text] + vectors[lone[text]] if text in lone else vectors[text]
+        found.append(Question(unit(vector), len(telling(text)) or None))
+    return found
 
 
 def unit(total: FloatArray) -> FloatArray:

@@ -16,8 +16,8 @@ K = 60
 Key = TypeVar("Key", bound=Hashable)
 
 
-def fuse(rankings: Mapping[str, Sequence[Key]]) -> list[tuple[Key, tuple[str, ...]]]:
-    """The keys of all rankings, best first, each with the names of the rankings that have it.
+def fuse(rankings: Mapping[str, Sequence[Key]]) -> list[tuple[Key, float, tuple[str, ...]]]:
+    """The keys of all rankings, best first, each with its sum and the names of the rankings that have it.
 
     Equal sums keep the order of the first ranking that has them.
     """
@@ -27,4 +27,4 @@ def fuse(rankings: Mapping[str, Sequence[Key]]) -> list[tuple[Key, tuple[str, ..
         for rank, key in enumerate(ranking, 1):
             sums[key] += 1 / (K + rank)
             found[key] += (name,)
-    return [(key, found[key]) for key in sorted(sums, key=sums.__getitem__, reverse=True)]
+    return [(key, sums[key], found[key]) for key in sorted(sums, key=sums.__getitem__, reverse=True)]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from mmsearch.retrieval.datasets.base import Dataset
-from mmsearch.retrieval.metrics import KS, Qrels, Scores, Values, mean_per_class_recall, measure
+from mmsearch.retrieval.metrics import KS, Qrels, Scores, Values, f1, mean_per_class_recall, measure, ranks_in
 from mmsearch.retrieval.significance import Interval, bootstrap
 from mmsearch.types import FloatArray, IdArray, Modality
+
+
+class Sure(NamedTuple):
+    """Of the questions that were asked again: right and wrong hits of confidence 0.5 or more, and all right answers."""
+
+    right: int
+    wrong: int
+    wanted: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,9 @@ class Direction:
     labels: IdArray | None = None
     """The class of each question, in a set of classes."""
     seed: int = 0
+    sure: Sure | None = None
+    by_cosine: bool = True
+    """Whether the answers were ordered by what ``exact`` has."""
 
     @property
     def name(self) -> str:
@@ -43,6 +55,13 @@ class Direction:
     def values(self) -> dict[str, Values]:
         """Every measure, one value a question."""
         return measure(self.run, self.qrels)
+
+    @cached_property
+    def ranks(self) -> Values:
+        """The rank of each question's first right answer, one more than the depth where it is not among the answers."""
+        if self.by_cosine:
+            return self.exact.ranks
+        return ranks_in(self.run, self.qrels)
 
     @cached_property
     def groups(self) -> IdArray:
@@ -56,16 +75,17 @@ class Direction:
 
     def more(self) -> dict[str, float]:
         """What has no value a question: ranks by exact scores, F1 at cuts, what the index lost, classes."""
-        best, cut = self.exact.best_f1()
-        more = {
-            "median rank": float(np.median(self.exact.ranks)),
-            "mean rank": float(np.mean(self.exact.ranks)),
-            "best F1": best,
-            "cut of best F1": cut,
-            "index recall@10": _agreement(self.run[:, :10], self.exact.nearest[:, :10]),
-        }
-        if (f1 := self.exact.f1_at_cuts()) is not None:
-            more["F1 at confidence 0.5"] = f1
+        more = {"median rank": float(np.median(self.ranks))}
+        if self.by_cosine:
+            best, cut = self.exact.best_f1()
+            more |= {
+                "mean rank": float(np.mean(self.exact.ranks)),
+                "best F1": best,
+                "cut of best F1": cut,
+                "index recall@10": _agreement(self.run[:, :10], self.exact.nearest[:, :10]),
+            }
+        if self.sure is not None:
+            more["F1 at confidence 0.5"] = f1(*self.sure)
         if self.labels is not None:
             more["mean per-class recall"] = mean_per_class_recall(self.values["hit@1"], self.labels)
         return more

@@ -183,8 +183,6 @@ class Scores:
     others: IdArray
     pairs: int
     """How many pairs are right, those with documents that could not be indexed among them."""
-    above: tuple[int, int] | None = None
-    """Right pairs and others that score at or above their query's cut, if there were cuts."""
 
     def best_f1(self) -> tuple[float, float]:
         """The greatest F1 over all pairs that a cut can give, and that cut."""
@@ -193,10 +191,6 @@ class Scores:
         best = int(np.argmax(values))
         return values[best], float(self.edges[best])
 
-    def f1_at_cuts(self) -> float | None:
-        """F1 over all pairs at each query's own cut; None without cuts."""
-        return None if self.above is None else f1(*self.above, self.pairs)
-
 
 def score_all(
     queries: FloatArray,
@@ -204,19 +198,16 @@ def score_all(
     owners: IdArray,
     qrels: Qrels,
     depth: int = 10,
-    cuts: FloatArray | None = None,
 ) -> Scores:
     """Score every query against every document, one block of queries in memory at a time.
 
     ``documents`` float32 ``(s, d)`` are segments; ``owners`` int64 ``(s,)``, ascending, says whose; a document scores
     by its best segment. ``queries`` float32 ``(q, d)``; a zero row is a question that could not be encoded: a miss.
-    ``cuts`` float32 ``(q,)``: at which score an answer of each query counts as found.
     """
     numbers, starts = np.unique(owners, return_index=True)
     ranks = np.full(len(queries), len(numbers) + 1.0)
     nearest = np.full((len(queries), depth), -1, np.int64)
     matches, everything = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64)
-    right_above, all_above = 0, 0
     for start in range(0, len(queries) if len(numbers) else 0, BLOCK):
         rows = slice(start, min(start + BLOCK, len(queries)))
         scores = queries[rows] @ documents.T
@@ -226,14 +217,10 @@ def score_all(
         nearest[rows, : scores.shape[1]] = numbers[_first(scores, depth)]
         query, column = _right_pairs(qrels, rows, numbers)
         matches += _counted(scores[query, column])
-        if cuts is not None:
-            all_above += int((scores >= cuts[rows, None]).sum())
-            right_above += int((scores[query, column] >= cuts[rows][query]).sum())
         found = exact_ranks(scores, query, column)
         ranks[rows] = np.where(queries[rows].any(axis=1) & np.isfinite(found), found, ranks[rows])
     edges, others = np.linspace(-1, 1, BINS + 1), everything - matches
-    above = None if cuts is None else (right_above, all_above - right_above)
-    return Scores(ranks, nearest, edges, matches, others, len(qrels.query), above)
+    return Scores(ranks, nearest, edges, matches, others, len(qrels.query))
 
 
 def _right_pairs(qrels: Qrels, rows: slice, numbers: IdArray) -> tuple[IdArray, IdArray]:
@@ -242,6 +229,16 @@ def _right_pairs(qrels: Qrels, rows: slice, numbers: IdArray) -> tuple[IdArray, 
     query, column = qrels.query[pairs] - rows.start, np.searchsorted(numbers, qrels.document[pairs])
     there = numbers[np.minimum(column, len(numbers) - 1)] == qrels.document[pairs]
     return query[there], column[there]
+
+
+def ranks_in(run: IdArray, qrels: Qrels) -> Values:
+    """The rank, from 1, of each query's first right document in a run int64 ``(q, depth)``; depth + 1 without one."""
+    ranks = np.full(len(run), run.shape[1] + 1.0)
+    for row in range(len(run)):
+        right = np.isin(run[row], qrels.document[int(qrels.starts[row]) : int(qrels.starts[row + 1])])
+        if right.any():
+            ranks[row] = 1 + int(np.argmax(right))
+    return ranks
 
 
 def exact_ranks(scores: FloatArray, query: IdArray, column: IdArray) -> Values:

@@ -51,22 +51,55 @@ class Searcher:
         return self.search_all(vector[None], k, within)[0]
 
     def search_in(self, vector: FloatArray, k: int, chosen: Selection | None) -> list[Ranked]:
-        """What ``search`` answers among the segments of a selection, which is tested hit by hit if most pass."""
+        """What ``search`` answers among the segments of a selection."""
+        return self.search_all_in(vector[None], k, chosen)[0]
+
+    def search_all_in(self, vectors: FloatArray, k: int, chosen: Selection | None) -> list[list[Ranked]]:
+        """What ``search_all`` answers among the segments of a selection, which is tested hit by hit if most pass."""
         if chosen is None:
-            return self.search(vector, k)
-        if chosen.share >= MANY_PASS:
-            count = int(1.5 * spare(k) / chosen.share)
-            fresh, (shortlist,) = self._fresh(vector[None], None)[0], self._indexed(vector[None], count, None)
-            hits = _collapse(_merge([fresh, shortlist]), k, chosen.live, step=spare(k) * 2)  # some are not chosen
-            if self._suffices(shortlist, count, hits, k):
-                return hits
-        return self.search(vector, k, chosen.ids())
+            return self.search_all(vectors, k)
+        if chosen.share < MANY_PASS:
+            return self.search_all(vectors, k, chosen.ids())
+        count = int(1.5 * spare(k) / chosen.share)
+        fresh, first = self._fresh(vectors, None), self._indexed(vectors, count, None)
+        live = _remembering(chosen.live)
+        found: list[list[Ranked]] = []
+        for vector, new, shortlist in zip(vectors, fresh, first, strict=True):
+            hits = _collapse(_merge([new, shortlist]), k, live, step=spare(k) * 2)  # some are not chosen
+            enough = self._suffices(shortlist, count, hits, k)
+            found.append(hits if enough else self.search(vector, k, chosen.ids()))
+        return found
 
     def search_all(self, vectors: FloatArray, k: int, within: IdArray | None = None) -> list[list[Ranked]]:
         """What ``search`` answers to each of some unit vectors float32 ``(q, dim)``, the index asked but once."""
         fresh, first = self._fresh(vectors, within), self._indexed(vectors, spare(k), within)
         each, live = zip(vectors, fresh, first, strict=True), _remembering(self.reader.live)
         return [self._ranked(vector, new, shortlist, k, within, live) for vector, new, shortlist in each]
+
+    def near(self, vectors: FloatArray, count: int, chosen: Selection | None) -> list[tuple[Candidates, float]]:
+        """About the ``count`` nearest segments to each of some unit vectors float32 ``(q, dim)``, and a bound.
+
+        They may be dead, or not chosen: whoever looks them up sees. No segment that is not among them scores above the
+        bound, -inf where there are no others.
+        """
+        within = None
+        if chosen is not None and chosen.share < MANY_PASS:
+            within = chosen.ids()
+        elif chosen is not None:
+            count = int(1.5 * count / chosen.share)
+        return self.near_ids(vectors, count, within)
+
+    def near_ids(self, vectors: FloatArray, count: int, within: IdArray | None) -> list[tuple[Candidates, float]]:
+        """What ``near`` gives, among the segments ``within`` (sorted ids) if given."""
+        index = self.opened.index
+        size = 0 if index is None else len(index)
+        exact = index is not None and index.spec.exact
+        found: list[tuple[Candidates, float]] = []
+        for fresh, some in zip(self._fresh(vectors, within), self._indexed(vectors, count, within), strict=True):
+            complete = count >= size or (exact and len(some[0]) < count)
+            bound = -np.inf if complete or not len(some[1]) else float(some[1][-1])
+            found.append((_merge([fresh, some]), bound))
+        return found
 
     def _ranked(
         self, vector: FloatArray, fresh: Candidates, shortlist: Candidates, k: int, within: IdArray | None, live: Live

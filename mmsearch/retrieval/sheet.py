@@ -48,7 +48,7 @@ class _Questions:
 
     def section(self, direction: Direction) -> Iterator[str]:
         failed = np.flatnonzero(direction.values["hit@1"] == 0)
-        worst = failed[np.argsort(-direction.exact.ranks[failed], kind="stable")][:WORST]
+        worst = failed[np.argsort(-direction.ranks[failed], kind="stable")][:WORST]
         yield f"<h2>{page.shown(direction.name)}: {len(failed)} of {len(direction.queries)} not right at once</h2>"
         for query in worst.tolist():
             starts = direction.qrels.starts
@@ -61,7 +61,7 @@ class _Questions:
             ]
             cells.append("<b>right:</b>")
             cells += [self._shown(direction.target, direction.documents[number], "", True) for number in right[:SHOWN]]
-            rank = f"rank {direction.exact.ranks[query]:.0f}"
+            rank = f"rank {direction.ranks[query]:.0f}"
             yield f'<div class="row"><div class="asked">{asked}<br>{rank}</div>{"".join(cells)}</div>'
 
     def _shown(self, kind: Modality, name: str, note: str = "", right: bool = False) -> str:

@@ -9,15 +9,17 @@ from functools import partial
 
 import numpy as np
 
+from mmsearch.encoders.sentences import sentences
 from mmsearch.errors import UsageError
 from mmsearch.retrieval import machine
-from mmsearch.retrieval.sentences import sentences
+from mmsearch.retrieval.scale import Question, kinds_of, scale_of
 from mmsearch.retrieval.texts import Words
 from mmsearch.retrieval.tune import BUDGET, IMAGE, TEXT, TRIALS, Corpus, Tuning, tune
 from mmsearch.store import artifacts
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import TUNED, Reader, Space
-from mmsearch.types import Embeddings, Encoder, FloatArray, IdArray, Modality
+from mmsearch.store.words import telling
+from mmsearch.types import Embeddings, Encoder, FloatArray, IdArray, Modality, Mode
 
 ROWS = 200_000
 """Most vectors that are measured: a larger library is sampled."""
@@ -34,6 +36,7 @@ def tune_library(
     space: Space,
     encoder: Encoder,
     *,
+    mode: Mode = "hybrid",
     target: float = 0.99,
     k: int = 10,
     budget: float = BUDGET,
@@ -47,9 +50,11 @@ def tune_library(
     Of a small one only the exact search is measured. ``progress`` hears what is going on.
 
     Questions by picture are stored vectors that are left out of what is searched; those in words are captions, else
-    chunks of text, else sentences of our own.
+    chunks of text, else sentences of our own. ``mode``: as a question is asked, hybrid or dense.
     """
     total = reader.count(space.id)
+    if mode == "lexical":
+        raise UsageError("a search by the letter asks no vector index: tune with --mode hybrid or dense")
     if total < LEAST:
         raise UsageError(f"{total} vectors are too few to tune for ({LEAST} are needed): they are searched exactly")
     rng = np.random.default_rng(seed)
@@ -59,7 +64,10 @@ def tune_library(
     texts, source = _texts(reader, questions, rng)
     if Modality.TEXT in encoder.spec.modalities:
         progress(f"{len(texts)} texts encoded")
-        asking = {TEXT: Words(encoder).asked(texts), **asking}
+        vectors = Words(encoder).asked(texts)
+        if mode == "hybrid":
+            vectors = _aimed(reader, space, encoder, texts, vectors)
+        asking = {TEXT: vectors, **asking}
     else:
         source = f"none: {space.model} reads no words"
     searched = Embeddings(sample.ids[~held_out], sample.vectors[~held_out])
@@ -74,10 +82,18 @@ def tune_library(
         "space": space.fingerprint,
         "vectors": total,
         "text questions": source,
+        "mode": mode,
         "peak memory MB": machine.peak_mb(),
         "versions": machine.versions(),
     }
     return replace(tuning, facts=facts)
+
+
+def _aimed(reader: Reader, space: Space, encoder: Encoder, texts: list[str], vectors: FloatArray) -> FloatArray:
+    """What a hybrid search asks the index instead of the vectors of texts, for the first kind of media that is held."""
+    scale, kind = scale_of(reader, space, lambda: encoder), kinds_of(reader, space)[0]
+    asked = (Question(vector, len(telling(text)) or None) for text, vector in zip(texts, vectors, strict=True))
+    return np.stack([scale.aim(question, kind).vector for question in asked])
 
 
 def keep(catalog: Catalog, space: Space, tuning: Tuning, device: str = "cpu") -> None:

@@ -282,7 +282,7 @@ class Catalog:
     def drop_space(self, space_id: int) -> None:
         """Forget a space with its vectors, its indexes and its runs; the files stay known."""
         with self.transaction() as connection:
-            for table in (schema.embedding, schema.artifact, schema.run):
+            for table in (schema.embedding, schema.artifact, schema.run, schema.bank, schema.level):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
             about = [f"{HOLDS}{space_id}", f"{TUNED}{space_id}"]
             connection.execute(delete(schema.setting).where(schema.setting.c.key.in_(about)))
@@ -311,10 +311,10 @@ class Catalog:
 
     def write_row(self, table: str, values: Sequence[rowsums.Value]) -> None:
         """Set a row to these values, as `rowsums` lists them; the first is its key."""
-        names = rowsums.COLUMNS[table]
-        marks = ", ".join(f'"{name}" = ?' for name in names)
+        names, key = rowsums.COLUMNS[table], rowsums.key_of(table)
+        marks, this = ", ".join(f'"{name}" = ?' for name in names), " AND ".join(f"{name} = ?" for name in key)
         with self.transaction() as connection:
-            connection.exec_driver_sql(f"UPDATE {table} SET {marks} WHERE {names[0]} = ?", (*values, values[0]))
+            connection.exec_driver_sql(f"UPDATE {table} SET {marks} WHERE {this}", (*values, *values[: len(key)]))
 
     def give_up_rows(self, table: str, keys: Sequence[object]) -> None:
         """Drop rows that can't be mended, with all that hangs on them, so that the next `index` makes it again."""
@@ -330,6 +330,12 @@ class Catalog:
                 connection.execute(text(_DROP_EMPTY))
             elif table in ("migration", "root"):
                 connection.exec_driver_sql(rowsums.fill(table))
+            elif table == "folder":
+                connection.exec_driver_sql("DELETE FROM folder")
+                connection.exec_driver_sql(
+                    "INSERT INTO folder (root_id, path, files) "
+                    "SELECT root_id, folder_name(path) AS f, count(*) FROM item GROUP BY root_id, f"
+                )
             elif table == "space":
                 for key in keys:
                     self.drop_space(int(str(key)))

@@ -15,7 +15,7 @@ from mmsearch.errors import Damaged, MMSearchError, UsageError
 from mmsearch.store import artifacts, rowsums
 from mmsearch.store.migrations import SCHEMA, as_schema, schema_at
 from mmsearch.store.reader import BLOCK, Reader, Space
-from mmsearch.store.words import TABLES, TOKENIZER, words
+from mmsearch.store.words import FUNCTIONS, TABLES, TOKENIZER
 from mmsearch.types import NORM_TOLERANCE, Embeddings, VectorIndex
 
 LEVELS = ("fast", "data", "deep")
@@ -146,29 +146,38 @@ def wrong_words(reader: Reader) -> Iterator[str]:
     What a table should hold is indexed again in a temporary one, and the terms of both are compared, and the tables
     inside them. FTS5 looks through a copy of its own: asked about the table itself, it would have to write.
     """
-    if _format(reader) == 1:
-        return  # its names were taken in at the end of a run; the migration makes them again
-    reader.define("words", words)
+    if _format(reader) < 3:
+        return  # the migration makes them again, with folders apart from names
+    for function, body in FUNCTIONS.items():
+        reader.define(function, body)
     for table, columns, should in TABLES:
-        for name in ("these", "those", "should"):
-            reader.query(f"DROP TABLE IF EXISTS temp.{name}")
+        reader.query("DROP TABLE IF EXISTS temp.should")
         reader.query(f"CREATE VIRTUAL TABLE temp.should USING fts5 ({columns}, tokenize = '{TOKENIZER}')")
         reader.query(f"INSERT INTO temp.should (rowid, {columns}) {should}")
-        reader.query("CREATE VIRTUAL TABLE temp.these USING fts5vocab (temp, should, instance)")
-        reader.query(f"CREATE VIRTUAL TABLE temp.those USING fts5vocab (main, {table}, instance)")
-        for one, other in (("these", "those"), ("those", "these")):
-            for term, row in reader.query(
-                f"SELECT term, doc FROM (SELECT * FROM temp.{one} EXCEPT SELECT * FROM temp.{other}) LIMIT 1"
-            ):
-                yield f"row {row} of {table} {'lacks' if one == 'these' else 'has'} the word {term!r}"
-        for part in ("content", "docsize", "config"):
-            for own, its in (("temp.should", f"main.{table}"), (f"main.{table}", "temp.should")):
-                for row, *_ in reader.query(
-                    f"SELECT * FROM (SELECT * FROM {own}_{part} EXCEPT SELECT * FROM {its}_{part}) LIMIT 1"
-                ):
-                    yield f"row {row} of {table}_{part} is not what it should be"
+        yield from _wrong_terms(reader, table)
+        yield from _wrong_inside(reader, table)
         if not _is_sound_inside(reader, table, columns):
             yield f"{table} is damaged inside"
+
+
+def _wrong_terms(reader: Reader, table: str) -> Iterator[str]:
+    for name, place in (("these", "temp, should"), ("those", f"main, {table}")):
+        reader.query(f"DROP TABLE IF EXISTS temp.{name}")
+        reader.query(f"CREATE VIRTUAL TABLE temp.{name} USING fts5vocab ({place}, instance)")
+    for one, other in (("these", "those"), ("those", "these")):
+        for term, row in reader.query(
+            f"SELECT term, doc FROM (SELECT * FROM temp.{one} EXCEPT SELECT * FROM temp.{other}) LIMIT 1"
+        ):
+            yield f"row {row} of {table} {'lacks' if one == 'these' else 'has'} the word {term!r}"
+
+
+def _wrong_inside(reader: Reader, table: str) -> Iterator[str]:
+    for part in ("content", "docsize", "config"):
+        for own, its in (("temp.should", f"main.{table}"), (f"main.{table}", "temp.should")):
+            for row, *_ in reader.query(
+                f"SELECT * FROM (SELECT * FROM {own}_{part} EXCEPT SELECT * FROM {its}_{part}) LIMIT 1"
+            ):
+                yield f"row {row} of {table}_{part} is not what it should be"
 
 
 def _is_sound_inside(reader: Reader, table: str, columns: str) -> bool:

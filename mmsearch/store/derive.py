@@ -62,15 +62,15 @@ def some_vectors(catalog: Catalog, space: Space, modality: Modality, most: int =
 
 _WANTED = """
 SELECT s.id FROM segment s JOIN item i ON i.id = s.item_id
-WHERE (coalesce(s.modality, i.modality) = 'audio') = ?
+WHERE (s.modality = 'audio') = ?
   AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.segment_id = s.id AND e.space_id = ?)
 """
 _SOME = """
 SELECT s.id FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id
-WHERE e.space_id = ? AND coalesce(s.modality, i.modality) = ? ORDER BY e.seq LIMIT ?
+WHERE e.space_id = ? AND s.modality = ? ORDER BY e.seq LIMIT ?
 """
 _KINDS = """
-SELECT DISTINCT coalesce(s.modality, i.modality)
+SELECT DISTINCT s.modality
 FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id WHERE e.space_id = ?
 """
 _INSERT = "INSERT INTO embedding (space_id, segment_id, vector, crc32) VALUES (?, ?, ?, ?)"

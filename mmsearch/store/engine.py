@@ -16,7 +16,7 @@ from mmsearch.errors import MMSearchError, StorageFull, UsageError
 from mmsearch.store import layout
 from mmsearch.store.connection import HARDENED, explained
 from mmsearch.store.rowsums import row_crc
-from mmsearch.store.words import words
+from mmsearch.store.words import FUNCTIONS
 
 
 def connect(folder: str) -> Engine:
@@ -29,8 +29,8 @@ def connect(folder: str) -> Engine:
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
         _require_ours(connection, folder)
-        connection.create_function("words", -1, words, deterministic=True)
-        connection.create_function("row_crc", -1, row_crc, deterministic=True)
+        for name, function in {**FUNCTIONS, "row_crc": row_crc}.items():
+            connection.create_function(name, -1, function, deterministic=True)
         cursor = connection.cursor()
         for pragma in HARDENED:
             cursor.execute(pragma)

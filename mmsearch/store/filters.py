@@ -80,7 +80,7 @@ FIELDS = {
     "camera": Field("text", "i.camera", "maker and model"),
     "caption": Field("text", "i.caption", "words beside the file"),
     "text": Field("text", "s.text", "of a chunk"),
-    "modality": Field("text", "coalesce(s.modality, i.modality)", "image, audio, video or text"),
+    "modality": Field("text", "s.modality", "image, audio, video or text"),
     "name": Field("text", "name(i.path)", "the file's name without its folder"),
     "ext": Field("text", "ext(i.path)", "the end of the name, without the dot"),
     "path": Field("text", "shown(i.path)", "from the indexed folder on"),

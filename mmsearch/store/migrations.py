@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mmsearch.store import rowsums
 from mmsearch.store.layout import refuse_newer
-from mmsearch.store.words import words
+from mmsearch.store.words import FUNCTIONS
 
 if TYPE_CHECKING:  # SQLAlchemy is only for writers, and `check` asks what the tables should be
     from sqlalchemy import Connection
@@ -32,13 +32,16 @@ def m002_words(execute: Execute) -> None:
         execute(statement)
 
 
-def m003_sums(execute: Execute) -> None:
-    """A crc32 for every row; triggers leave the file; what older versions skipped is looked at again."""
-    for statement in _SUMS:
+def m003_answers(execute: Execute) -> None:
+    """Folders apart from names, the kind of every segment, the yardstick of each space, a crc32 of every row.
+
+    Triggers leave the file (`triggers`), and what older versions skipped is looked at again.
+    """
+    for statement in (*_BARE, *_ANSWERS.split(";\n\n"), *_SUMS):
         execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[Execute], None], ...] = (m001_first, m002_words, m003_sums)
+MIGRATIONS: tuple[Callable[[Execute], None], ...] = (m001_first, m002_words, m003_answers)
 _MIGRATION = "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
 
 
@@ -70,7 +73,8 @@ def schema_at(number: int) -> dict[tuple[str, str], str]:
     Every library went through the same steps, so each has the same.
     """
     db = sqlite3.connect(":memory:")
-    db.create_function("words", -1, words, deterministic=True)
+    for name, function in FUNCTIONS.items():
+        db.create_function(name, -1, function, deterministic=True)
     db.execute(_MIGRATION)
     for step in MIGRATIONS[:number]:
         step(db.execute)
@@ -99,21 +103,19 @@ def as_schema(rows: list[tuple[str, str, str | None]]) -> dict[tuple[str, str], 
     return {(kind, name): "" if name in inner else " ".join((sql or "").split()) for kind, name, sql in rows}
 
 
-_SUMS = (
-    *(
-        f"DROP TRIGGER IF EXISTS {name}"
-        for name in (
-            *("item_text_insert", "item_text_update", "item_text_delete"),
-            *("segment_text_insert", "segment_text_delete"),
-        )
-    ),
-    *(
-        f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER"
-        for table in ("migration", "setting", "root", "item", "segment", "space", "artifact", "run")
-    ),
+_BARE = (
+    "DROP TRIGGER IF EXISTS item_text_insert",
+    "DROP TRIGGER IF EXISTS item_text_update",
+    "DROP TRIGGER IF EXISTS item_text_delete",
+    "DROP TRIGGER IF EXISTS segment_text_insert",
+    "DROP TRIGGER IF EXISTS segment_text_delete",
     "DELETE FROM item WHERE state = 'skipped'",
 )
-"""`triggers` makes what the dropped ones did. Rows are filled by ``migrate``."""
+_SUMS = tuple(
+    f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER"
+    for table in ("migration", "setting", "root", "item", "segment", "space", "artifact", "run")
+)
+"""``migrate`` fills it."""
 
 _FIRST = """\
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -149,7 +151,6 @@ CREATE TABLE run (
 CREATE VIRTUAL TABLE item_text USING fts5 (name, text);
 CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END"""
 
-# `words` is a function of the connection that writes (`engine`): triggers keep the words equal with the rows.
 _WORDS = """\
 ALTER TABLE item ADD COLUMN caption TEXT;
 
@@ -187,3 +188,34 @@ CREATE TRIGGER segment_text_delete AFTER DELETE ON segment WHEN old.text IS NOT 
 
 INSERT INTO setting (key, value) SELECT 'holds:' || e.space_id, group_concat(DISTINCT i.modality)
 FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id GROUP BY e.space_id"""
+
+
+_ANSWERS = """\
+UPDATE segment SET modality = (SELECT modality FROM item WHERE id = item_id) WHERE modality IS NULL;
+
+CREATE INDEX segment_modality ON segment (modality);
+
+CREATE TABLE folder (
+  id INTEGER PRIMARY KEY, root_id INTEGER NOT NULL REFERENCES root(id), path BLOB NOT NULL, files INTEGER NOT NULL,
+  crc32 INTEGER, UNIQUE (root_id, path));
+
+CREATE VIRTUAL TABLE folder_text USING fts5 (path, tokenize = 'unicode61 remove_diacritics 2');
+
+INSERT INTO folder (root_id, path, files)
+SELECT root_id, folder_name(path) AS f, count(*) FROM item GROUP BY root_id, f ORDER BY root_id, f;
+
+INSERT INTO folder_text (rowid, path) SELECT id, words(path) FROM folder;
+
+DROP TABLE item_text;
+
+CREATE VIRTUAL TABLE item_text USING fts5 (name, folder, caption, facts, tokenize = 'unicode61 remove_diacritics 2');
+
+INSERT INTO item_text (rowid, name, folder, caption, facts)
+SELECT id, words(file_name(path)), words(folder_name(path)), words(caption), words(camera, taken) FROM item;
+
+CREATE TABLE bank (
+  space_id INTEGER PRIMARY KEY REFERENCES space(id), data BLOB NOT NULL, crc32 INTEGER);
+
+CREATE TABLE level (
+  space_id INTEGER NOT NULL REFERENCES space(id), modality TEXT NOT NULL, mean BLOB NOT NULL, spread REAL NOT NULL,
+  rows INTEGER NOT NULL, crc32 INTEGER, PRIMARY KEY (space_id, modality)) WITHOUT ROWID"""

@@ -32,6 +32,8 @@ TUNED = "tuned:"
 KEPT = 8
 """Answers that are remembered: the same filter comes with many questions, and can cost more than the search."""
 
+SAMPLED_AT_ONCE = 64
+
 BLOCK = 4096
 """Vectors read at a time: 4,096 rows of 512 dimensions are 8 MB of float32."""
 
@@ -79,6 +81,7 @@ class Found:
     page: int | None
     taken: str | None
     added: str
+    caption: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,9 @@ class Reader:
         if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
             raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
         self._version, self._kept = 0, dict[tuple[object, ...], object]()
-        if self._one("PRAGMA user_version") == 1:
-            for statement in _SEEN_FROM_FORMAT_2:
-                self._db.execute(statement)
+        self.format = self._one("PRAGMA user_version")
+        for statement in _SEEN_FROM_FORMAT_3.get(self.format, ()):
+            self._db.execute(statement)
 
     def close(self) -> None:
         self._db.close()
@@ -217,7 +220,7 @@ class Reader:
             chunk = [int(i) for i in segment_ids[start : start + 1000]]
             for row in self._db.execute(
                 "SELECT s.id, i.id, r.path, i.path, coalesce(s.modality, i.modality), s.start, s.end, s.unit, "
-                "s.text, s.page, i.taken, i.added FROM segment s "
+                "s.text, s.page, i.taken, i.added, i.caption FROM segment s "
                 "JOIN item i ON i.id = s.item_id JOIN root r ON r.id = i.root_id "
                 f"WHERE i.gone IS NULL AND s.id IN ({marks(chunk)}) AND {where}",
                 (*chunk, *values),
@@ -272,8 +275,9 @@ class Reader:
         if below is not None:
             where.append(f"({below_path(self, below, values)})")
         if named is not None:
-            where.append("i.id IN (SELECT rowid FROM item_text WHERE name MATCH ?)")
-            values.append(all_of(named.split()))
+            columns = "name" if self.format < 3 else "{name folder}"
+            where.append("i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?)")
+            values.append(f"{columns} : ({all_of(named.split())})")
         if state is not None:
             where.append(f"{_STATE} = ?")
             values.append(state)
@@ -317,6 +321,12 @@ class Reader:
             self._kept[key] = read()
         return cast(T, self._kept[key])
 
+    def stream(self, sql: str, values: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows of a statement one block after the other: who has enough stops."""
+        cursor = self._db.execute(sql, values)
+        while rows := cursor.fetchmany(SAMPLED_AT_ONCE):
+            yield from rows
+
     def query(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Rows of a statement, for the reports of `status`, `ls` and `errors`."""
         return self._db.execute(sql, values).fetchall()
@@ -331,11 +341,26 @@ def _facts(values: Sequence[Any]) -> MediaFacts:
 
 
 # A reader cannot migrate, and a library on a write-protected disk need not be: these names hide the older tables.
-_SEEN_FROM_FORMAT_2 = (
-    "CREATE TEMP VIEW item AS SELECT *, NULL AS caption FROM main.item",
-    "CREATE TEMP VIEW segment AS SELECT *, NULL AS modality, NULL AS text, NULL AS page FROM main.segment",
-    "CREATE VIRTUAL TABLE temp.segment_text USING fts5 (text)",
+# What is newer than them is empty: such a library is not asked by the letter.
+_EMPTY = (
+    "CREATE TEMP TABLE folder (id INTEGER PRIMARY KEY, root_id INTEGER, path BLOB, files INTEGER)",
+    "CREATE TEMP TABLE bank (space_id INTEGER PRIMARY KEY, data BLOB)",
+    "CREATE TEMP TABLE level (space_id INTEGER, modality TEXT, mean BLOB, spread REAL, rows INTEGER)",
 )
+_OF_ITEM = "(SELECT i.modality FROM main.item i WHERE i.id = item_id)"
+_SEEN_FROM_FORMAT_3 = {
+    1: (
+        "CREATE TEMP VIEW item AS SELECT *, NULL AS caption FROM main.item",
+        f"CREATE TEMP VIEW segment AS SELECT *, {_OF_ITEM} AS modality, NULL AS text, NULL AS page FROM main.segment",
+        "CREATE VIRTUAL TABLE temp.segment_text USING fts5 (text)",
+        *_EMPTY,
+    ),
+    2: (
+        'CREATE TEMP VIEW segment AS SELECT id, item_id, start, "end", unit, '
+        f"coalesce(modality, {_OF_ITEM}) AS modality, text, page FROM main.segment",
+        *_EMPTY,
+    ),
+}
 
 _STATE = "CASE WHEN i.gone IS NULL THEN i.state ELSE 'missing' END"
 

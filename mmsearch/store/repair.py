@@ -83,7 +83,8 @@ def _mend_rows(catalog: Catalog, dry_run: bool) -> Iterator[str]:
     """A row with one wrong bit is set right, as its crc32 tells which. Of others their files are encoded again."""
     lost: dict[str, list[Any]] = {}
     for table, row, crc32 in list(bad_rows(catalog.reader)):
-        if (right := rowsums.mended(row, crc32)) is not None and right[0] == row[0]:
+        key = len(rowsums.key_of(table))
+        if (right := rowsums.mended(row, crc32)) is not None and right[:key] == row[:key]:
             yield f"set row {row[0]!r} of {table} right"
             if not dry_run:
                 catalog.write_row(table, right)
@@ -96,11 +97,15 @@ def _mend_rows(catalog: Catalog, dry_run: bool) -> Iterator[str]:
 
 
 _AGAIN = "`mmsearch index` encodes their files again"
+_LATER = "the next `mmsearch index` that changes anything makes them again"
 _AFTER = {
     "migration": "written anew",
     "setting": "dropped; `mmsearch tune` and `index --index` set them again",
     "root": "kept as they are: see `mmsearch status` whether the folders are right, and `mmsearch relocate`",
     "item": f"dropped; {_AGAIN}",
+    "folder": "counted again",
+    "bank": f"dropped; {_LATER}",
+    "level": f"dropped; {_LATER}",
     "segment": f"dropped with their files; {_AGAIN}",
     "space": f"dropped with their vectors; {_AGAIN}",
     "artifact": "dropped; indexes are built again",

@@ -44,7 +44,10 @@ class Record:
     vectors: FloatArray | None = None
 
     def segments(self) -> list[tuple[Span | None, Detail]]:
-        return list(zip(self.spans, self.details or (Detail(),) * len(self.spans), strict=True))
+        """The spans with what is known of each; the kind of every one is named."""
+        details = self.details or (Detail(),) * len(self.spans)
+        named = (detail if detail.modality else detail._replace(modality=self.modality) for detail in details)
+        return list(zip(self.spans, named, strict=True))
 
 
 NUMBERED = ("root", "item", "segment", "space", "embedding", "artifact", "run")

@@ -20,12 +20,21 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *("id", "root_id", "path", "size", "mtime_ns", "inode", "sha256", "modality", "state", "reason", "gone"),
         *("added", "width", "height", "taken", "camera", "lat", "lon", "duration_s", "caption"),
     ),
+    "folder": ("id", "root_id", "path", "files"),
     "segment": ("id", "item_id", "start", "end", "unit", "modality", "text", "page"),
     "space": ("id", "fingerprint", "model", "dim", "created"),
+    "bank": ("space_id", "data"),
+    "level": ("space_id", "modality", "mean", "spread", "rows"),
     "artifact": ("id", "space_id", "kind", "bytes", "sha256", "stat", "rows", "max_seq", "params", "created"),
     "run": ("id", "started", "finished", "space_id", "device", "counts"),
 }
 """What the crc32 of a row is made of, its key first; a test holds this equal to the schema."""
+_KEYS = {"level": 2}
+
+
+def key_of(table: str) -> tuple[str, ...]:
+    """The columns that tell a table's rows apart: the first of ``COLUMNS``, one but for a few tables."""
+    return COLUMNS[table][: _KEYS.get(table, 1)]
 
 
 def row_crc(*values: Value) -> int:

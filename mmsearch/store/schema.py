@@ -4,9 +4,9 @@ Ids are AUTOINCREMENT and never reused: an artifact that is behind can name rows
 wrong row. Paths are bytes. `embedding.seq` grows with every committed row, so "what came after the artifact" is
 a range of the primary key.
 
-Beside them stand two full-text tables, ``item_text`` (name, caption, facts) and ``segment_text`` (text), which triggers
-keep equal with the rows in the same transaction; `words` says what they hold. ``crc32`` is that of the row
-(`rowsums`), in `embedding` that of the vector.
+Beside them stand full-text tables, ``item_text`` (name, folder, caption, facts), ``segment_text`` (text) and
+``folder_text`` (path), which triggers keep equal with the rows in the same transaction; `words` says what they hold.
+``crc32`` is that of the row (`rowsums`), in `embedding` that of the vector.
 """
 
 from __future__ import annotations
@@ -63,6 +63,16 @@ item = Table(
     _crc(),
 )
 
+folder = Table(
+    "folder",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("root_id", Integer, ForeignKey("root.id")),
+    Column("path", BLOB),  # relative to the root
+    Column("files", Integer),  # items right in it; kept by triggers
+    _crc(),
+)
+
 segment = Table(
     "segment",
     metadata,
@@ -71,7 +81,7 @@ segment = Table(
     Column("start", Float),  # span in seconds or characters; null: the whole item
     Column("end", Float),
     Column("unit", Text),
-    Column("modality", Text),  # null: the item's; a video's sound track has segments of its own kind
+    Column("modality", Text),  # a video's sound track has segments of its own kind
     Column("text", Text),  # of a chunk
     Column("page", Integer),  # of a document, from 1
     _crc(),
@@ -96,6 +106,25 @@ embedding = Table(
     Column("segment_id", Integer, ForeignKey("segment.id")),
     Column("vector", BLOB),  # float16, little-endian, unit length
     Column("crc32", Integer),
+)
+
+bank = Table(
+    "bank",
+    metadata,
+    Column("space_id", Integer, ForeignKey("space.id"), primary_key=True),
+    Column("data", BLOB),  # encoders.bank.Bank
+    _crc(),
+)
+
+level = Table(
+    "level",
+    metadata,
+    Column("space_id", Integer, ForeignKey("space.id"), primary_key=True),
+    Column("modality", Text, primary_key=True),  # image (frames of films among them), audio, text
+    Column("mean", BLOB),  # float32, of the kind's vectors
+    Column("spread", Float),  # of a question without meaning against one of them
+    Column("rows", Integer),  # how many were sampled
+    _crc(),
 )
 
 artifact = Table(

@@ -1,4 +1,4 @@
-"""Which segments a question may be answered with, and which hold its words: the catalog's part of a search."""
+"""Which segments a question may be answered with: the catalog's part of a search."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from mmsearch.store.filters import FUNCTIONS, Condition, to_sql
+from mmsearch.store.levels import KINDS
 from mmsearch.store.reader import Found, Reader, Space, below_path, decode_vectors, is_below, marks
-from mmsearch.types import FloatArray, IdArray
+from mmsearch.types import FloatArray, IdArray, Modality
 
 SAMPLED = 100
 GOLDEN = 0.6180339887498949
@@ -64,7 +65,7 @@ def select(
     if path is not None:
         where.append(f"({below_path(reader, path, values)})")
     if modalities is not None:
-        where.append(f"coalesce(s.modality, i.modality) IN ({marks(modalities)})")
+        where.append(f"s.modality IN ({marks(modalities)})")
         values += modalities
     if condition is not None:
         for name, function in FUNCTIONS.items():
@@ -79,71 +80,11 @@ def select(
     return Selection(reader, " AND ".join(where), values)
 
 
-def by_words(reader: Reader, expression: str, count: int, chosen: Selection | None = None) -> list[tuple[int, float]]:
-    """Live segments whose words meet an FTS5 expression, the best ``count`` of a selection: (id, score), best first.
-
-    An item's own words (name, caption, camera) stand for its first segment. Scores are FTS5's bm25, its sign turned,
-    each divided by the best of its table: the two tables are ranked apart, as their words are not equally rare. The
-    best is that without a selection, which so does not change the order of what it lets pass.
-    """
-    found: dict[int, float] = {}
-    for everything, some in ((_ITEMS, _ITEMS_OF), (_SEGMENTS, _SEGMENTS_OF)):
-        rows = reader.query(everything, (expression, count if chosen is None else 1))
-        best = rows[0][1] if rows else 0.0
-        if rows and chosen is not None:
-            rows = reader.query(some.format(chosen.where), (expression, *chosen.values, count))
-        for segment_id, score in rows:
-            share = score / best if best else 1.0
-            found[segment_id] = max(share, found.get(segment_id, 0.0))
-    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))[:count]
-
-
-# A name tells more than a camera; among equals the first that was indexed comes first.
-_BY_NAME = "(SELECT rowid, -bm25(item_text, 1.0, 1.0, 0.5) AS score FROM item_text WHERE item_text MATCH ?) t"
-_BY_TEXT = "(SELECT rowid, -bm25(segment_text) AS score FROM segment_text WHERE segment_text MATCH ?) t"
-_FIRST = "(SELECT min(id) FROM segment WHERE item_id = i.id)"
-_ORDER = "ORDER BY t.score DESC, t.rowid LIMIT ?"
-_ITEMS = f"""
-SELECT {_FIRST}, t.score FROM {_BY_NAME} JOIN item i ON i.id = t.rowid
-WHERE i.gone IS NULL AND EXISTS (SELECT 1 FROM segment WHERE item_id = i.id) {_ORDER}
-"""
-# The join, which a condition on segments needs, takes longer than the two subqueries above where nothing is left out.
-_ITEMS_OF = f"""
-SELECT s.id, t.score FROM {_BY_NAME} JOIN item i ON i.id = t.rowid JOIN segment s ON s.id = {_FIRST}
-WHERE i.gone IS NULL AND {{}} {_ORDER}
-"""
-_SEGMENTS_OF = f"""
-SELECT s.id, t.score FROM {_BY_TEXT} JOIN segment s ON s.id = t.rowid JOIN item i ON i.id = s.item_id
-WHERE i.gone IS NULL AND {{}} {_ORDER}
-"""
-_SEGMENTS = _SEGMENTS_OF.format("1")
-
-
-def sample(reader: Reader, space: Space, count: int) -> FloatArray:
-    """Up to ``count`` vectors of a space, float32 ``(n, dim)``, evenly spread over its rows, always the same ones.
-
-    They are remembered: not to be changed.
-    """
-    return reader.remembered(("sample", space.id, count), lambda: _sample(reader, space, count))
-
-
-def _sample(reader: Reader, space: Space, count: int) -> FloatArray:
-    # Not min and max: asked for together they would be looked for in all rows.
-    ends = [
-        reader.query(f"SELECT seq FROM embedding WHERE space_id = ? ORDER BY seq {order} LIMIT 1", (space.id,))
-        for order in ("ASC", "DESC")
-    ]
-    if not ends[0]:
-        return np.empty((0, space.dim), np.float32)
-    ((least,),), ((most,),) = ends
-    # Deleted rows leave gaps: of twice as many numbers, about half may name none.
-    # Not np.unique, which would import numpy.ma: 15 ms of a cold question.
-    seqs = sorted(set(np.linspace(least, most, 2 * count).round().astype(np.int64).tolist()))
-    rows = reader.query(
-        f"SELECT vector FROM embedding WHERE space_id = ? AND seq IN ({marks(seqs)}) ORDER BY seq", (space.id, *seqs)
-    )
-    step = max(1, len(rows) // count)
-    return decode_vectors([row[0] for row in rows[::step][:count]], space.dim)
+def of_kind(reader: Reader, chosen: Selection | None, kind: Modality) -> Selection:
+    """The live segments of a kind among those that pass."""
+    names = [str(modality) for modality in KINDS[kind]]
+    where, values = (chosen.where, chosen.values) if chosen is not None else ("1", [])
+    return Selection(reader, f"s.modality IN ({marks(names)}) AND {where}", [*names, *values])
 
 
 def item_at(reader: Reader, path: bytes) -> int | None:

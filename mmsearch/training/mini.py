@@ -17,7 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mmsearch.training import card, corpus, data, export, measure, sounds, stages
+from mmsearch.encoders import mini
+from mmsearch.training import bank, card, corpus, data, export, measure, sounds, stages
 from mmsearch.training.loops import keep_freed_memory
 from mmsearch.training.minilm import StudentTokenizer
 from mmsearch.training.model import Model
@@ -172,12 +173,11 @@ def write(model: Model, centre: np.ndarray, work: Path, out: Path) -> None:
     export.write_text(model.text.trunk, model.text.head, corpus.vocabulary(work), out / "text.safetensors")
     audio = {**SETTINGS["audio"], "centre": [round(float(value), 4) for value in centre]}
     export.write_manifest(out, {**SETTINGS, "audio": audio})
+    bank.write(mini.load(folder=str(out)), out)
 
 
 def report(out: Path, heard: np.ndarray) -> None:
     """Measure what was written, print it beside the bars, and write the model card."""
-    from mmsearch.encoders import mini
-
     encoder = mini.load(folder=str(out))
     figures = measure.everything(encoder, heard)
     for name, value in figures.items():

@@ -14,9 +14,9 @@ from mmsearch import Library
 from mmsearch.encoders import bridge as bridges
 from mmsearch.encoders import registry
 from mmsearch.encoders.fake import AXES, RATE, FakeEncoder
+from mmsearch.encoders.sentences import sentences
 from mmsearch.errors import EncoderError, MissingModel, SpaceMismatch, UsageError
 from mmsearch.retrieval.bridge import fit
-from mmsearch.retrieval.sentences import sentences
 from mmsearch.types import EncoderSpec, Modality
 
 

@@ -10,7 +10,6 @@ from mmsearch import Library
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import check
-from mmsearch.store.layout import FORMAT
 from mmsearch.store.repair import repair
 from mmsearch.store.words import all_of, any_of, split_quoted, telling, words
 from mmsearch.types import Detail, MediaFacts, Modality
@@ -145,7 +144,7 @@ def test_a_library_of_format_1_is_brought_up_to_date_by_the_next_writer(tmp_path
     shutil.copytree(FORMAT_1, tmp_path / "library")
     with Library(str(tmp_path / "library")) as library:
         library.catalog().close()
-        assert library.reader.query("PRAGMA user_version") == [(FORMAT,)]
+        assert library.reader.query("PRAGMA user_version") == [(2,)]
         assert library.reader.setting("holds:1") == "image"
         names = library.reader.query("SELECT name FROM item_text ORDER BY rowid")
         assert names == library.reader.query("SELECT CAST(path AS TEXT) FROM item ORDER BY id")

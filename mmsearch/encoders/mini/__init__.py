@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
+from mmsearch.encoders.bank import Bank
 from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.encoders.mini.runtime import Session
 from mmsearch.encoders.mini.text import TextTower
@@ -36,6 +37,8 @@ _WINDOW_S = 3.0
 clip 99 times in 100; with windows of 5 s 87 times, with 10 s 60 times."""
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _REMEDY = "run `pip install --force-reinstall mmsearch`"
+BANK = "bank"
+"""The file with the model's word bank, `encoders.bank`; made by `training.bank`, and no part of the fingerprint."""
 T = TypeVar("T")
 
 
@@ -119,6 +122,14 @@ class MiniEncoder:
     def count_tokens(self, text: str) -> int:
         """Tokens of a text, marks included, before anything is cut off."""
         return self._text().count_tokens(text)
+
+    def bank(self) -> Bank | None:
+        """The bank that came with the weights; None where there is none of this version."""
+        try:
+            with open(os.path.join(self._folder, BANK), "rb") as file:
+                return Bank.from_bytes(file.read())
+        except OSError:
+            return None
 
     def _encode_texts(self, batch: Sequence[str]) -> FloatArray:
         tower, threads = self._text(), self._threads
