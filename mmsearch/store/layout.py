@@ -16,8 +16,9 @@ from mmsearch.own import PRIVATE_FOLDER
 from mmsearch.store.lock import LOCK_NAME, WriterLock
 
 CATALOG = "catalog.sqlite"
-BESIDE = (f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal")
-"""What SQLite keeps beside it."""
+LOGS = (f"{CATALOG}-wal", f"{CATALOG}-journal")
+BESIDE = (*LOGS, f"{CATALOG}-shm")
+"""What SQLite keeps beside it: what is not in it yet, or no longer, and what readers agree through."""
 ARTIFACTS = "artifacts"
 _NEWBORN = ".tmp-"
 """Between a library's name and the number of the process that makes it, while it does."""

@@ -125,7 +125,6 @@ def _hashed(reader: Reader, space: Space, kind: Modality) -> Iterator[tuple[int,
         taken += 1
 
 
-_INSERT_BANK = "INSERT OR REPLACE INTO bank (space_id, data) VALUES (?, ?)"
 _INSERT_LEVELS = "INSERT INTO level (space_id, modality, mean, spread, rows) VALUES (?, ?, ?, ?, ?)"
 _OF_KIND = "modality IN (?, ?)"
 _PRESENT = f"s.{_OF_KIND} AND i.gone IS NULL AND e.space_id = ?"

@@ -270,14 +270,20 @@ class Reader:
         )
 
     def items(self, below: bytes | None = None, named: str | None = None, state: str | None = None) -> list[Item]:
-        """The items at or below an absolute path, with these words in their names, in this state; by path."""
+        """The items at or below an absolute path, with these words in their names, in this state; by path.
+
+        No name has a word without a letter or a digit; no words at all are in every name.
+        """
+        words = all_of(named.split()) if named else ""
+        if named and named.split() and not words:
+            return []
         where, values = ["1"], list[object]()
         if below is not None:
             where.append(f"({below_path(self, below, values)})")
-        if named is not None:
+        if words:
             columns = "name" if self.format < 3 else "{name folder}"
             where.append("i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?)")
-            values.append(f"{columns} : ({all_of(named.split())})")
+            values.append(f"{columns} : ({words})")
         if state is not None:
             where.append(f"{_STATE} = ?")
             values.append(state)
