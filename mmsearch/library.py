@@ -19,15 +19,19 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from mmsearch.encoders import registry
 from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.errors import NoLibrary, UsageError
+from mmsearch.retrieval import moments
 from mmsearch.retrieval.arrange import arranged
 from mmsearch.retrieval.ask import Answer, Asker, Engine, spaces_for, words_of
 from mmsearch.retrieval.embed import AT_ONCE, embed, unit
+from mmsearch.retrieval.listing import LISTING, is_filtered, listed
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import Asked, Encoder, FloatArray, Modality, Mode, Query, require_same_space
+from mmsearch.types import Asked, Encoder, FloatArray, Modality, Mode, Query, Span, require_same_space
 
 if TYPE_CHECKING:
     import threading
@@ -39,15 +43,18 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.bridging import Bridged
     from mmsearch.retrieval.classify import Classified
     from mmsearch.retrieval.datasets.base import Dataset
+    from mmsearch.retrieval.facets import Facets
     from mmsearch.retrieval.measured import Report
     from mmsearch.retrieval.tune import Tuning
     from mmsearch.store.artifacts import Opened
     from mmsearch.store.catalog import Catalog
     from mmsearch.store.check import Problem
+    from mmsearch.types import Hit
 
 __all__ = ["DEFAULT_MODEL", "Answer", "Library"]
 
 DEFAULT_MODEL = "mini"
+NOTHING_ASKED = 'nothing was asked: mmsearch query "a cat on a sofa"'
 
 
 class Library:
@@ -186,6 +193,7 @@ class Library:
     ) -> Answer:
         """Find the ``k`` items that are nearest in meaning to words, to files (pictures, sounds), or to their sum.
 
+        Without any of these the filters list what passes them, newest first (or by ``sort``): whole files, no score.
         ``within``: only items at or below this path. ``more``: any other field of ``Query``, such as ``where``,
         ``mode`` or ``min_confidence``. ``device`` "cuda:N" is for the model and a FAISS index. Raises ``NoLibrary``,
         ``UsageError``, ``SpaceMismatch``.
@@ -202,7 +210,10 @@ class Library:
         return self.ask(query, device)
 
     def ask(self, query: Query, device: str = "cpu", *, allow_url: bool = False) -> Answer:
-        """Answer a question; ``allow_url`` lets it fetch the addresses among its parts."""
+        """Answer a question; ``allow_url`` lets it fetch the addresses among its parts.
+
+        One without parts lists the files that pass its filters, newest first; with neither it raises ``UsageError``.
+        """
         return next(self.ask_many([query], device, allow_url=allow_url))
 
     def ask_many(self, queries: Iterable[Query], device: str = "cpu", *, allow_url: bool = False) -> Iterator[Answer]:
@@ -210,28 +221,72 @@ class Library:
         for like, some in _alike(queries):
             if like.k < 1:
                 raise UsageError(f"k must be at least 1, not {like.k}")
-            if not all(query.parts for query in some):
-                raise UsageError('nothing was asked: mmsearch query "a cat on a sofa"')
-            yield from self._answers(some, device, allow_url=allow_url)
+            yield from self._answers(some, device, allow_url=allow_url) if like.parts else map(self._listing, some)
+
+    def facets(self, query: Query, fields: Sequence[str], device: str = "cpu", *, allow_url: bool = False) -> Facets:
+        """How what a question finds spreads over ``fields``: year, month, camera, folder, modality.
+
+        Of a question in words or with files the best 2,000 hits are counted that are at least ``min_confidence`` sure,
+        near-duplicates each; of one with filters alone all that pass.
+        """
+        from mmsearch.retrieval import facets
+
+        facets.require_fields(fields)
+        if query.parts:
+            hits: tuple[Hit, ...] = ()
+            # Few pass a cut as a rule, and a short list is made much sooner than a long one.
+            for k in (100, facets.MOST + 1) if query.min_confidence else (facets.MOST + 1,):
+                like = replace(query, k=k, unique=False, sort="score", group=None)
+                hits = self.ask(like, device, allow_url=allow_url).hits
+                if len(hits) < k:
+                    break
+            with self.reader.snapshot():
+                return facets.of_hits(self.reader, hits, fields)
+        if not is_filtered(query):
+            raise UsageError(NOTHING_ASKED)
+        with self.reader.snapshot():
+            return facets.of_listing(self.reader, query, fields)
+
+    def _listing(self, query: Query) -> Answer:
+        if not is_filtered(query):
+            raise UsageError(NOTHING_ASKED)
+        started = time.perf_counter()
+        active = self.active_space()
+        with self.reader.snapshot():
+            hits = listed(self.reader, query)
+        took = 1e3 * (time.perf_counter() - started)
+        return Answer(
+            hits=tuple(arranged(hits, group=query.group)),
+            space=active,
+            index=LISTING,
+            took_ms={"load": 0.0, "encode": 0.0, "search": took, "total": took},
+            notes=("near-duplicates are listed too: nothing was asked that says which is best",) * query.unique,
+        )
 
     def similar(self, path: str | bytes, query: Query | None = None, device: str = "cpu") -> Answer:
         """The items that are nearest to a file, without itself; if it is indexed, by its stored vectors.
 
-        ``query``: how many, and which; its parts don't count.
+        ``path`` may name a part of it, ``talk.wav@0:38-0:41``. ``query``: how many, and which; its parts don't count.
         """
         name = _absolute(path)
-        query = replace(query or Query(parts=()), parts=(Asked("file", os.fsdecode(name)),))
-        item_id = selection.item_at(self.reader, name)
+        query = replace(query or Query(), parts=(Asked("file", os.fsdecode(name)),))
+        item_id, span = selection.item_at(self.reader, name), None
+        if item_id is None:
+            file, span = moments.split(os.fsdecode(name))
+            item_id = selection.item_at(self.reader, os.fsencode(file))
 
         def vector(space: Space) -> FloatArray:
-            stored = None if item_id is None else selection.item_vectors(self.reader, item_id, space)
+            stored = None if item_id is None else _stored(self.reader, item_id, space, span, os.fsdecode(path))
             if stored is not None and len(stored):
                 return unit(stored.mean(axis=0))
             return embed(self._asker(space, device), query.parts, space)
 
-        (answer,) = self._answers([replace(query, k=query.k + 1, mode="dense")], device, vectors=vector)
+        # The cut goes by relevance, whatever the order: one more than asked for, as the file itself may be among them.
+        like = replace(query, k=query.k + 1, mode="dense", sort="score", group=None)
+        (answer,) = self._answers([like], device, vectors=vector)
         others = [hit for hit in answer if hit.item_id != item_id][: query.k]
-        return replace(answer, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(others, 1)))
+        ranked = [replace(hit, rank=rank) for rank, hit in enumerate(others, 1)]
+        return replace(answer, hits=tuple(arranged(ranked, query.sort, query.group)))
 
     def _answers(
         self,
@@ -435,8 +490,19 @@ def _reader_of_words(folder: str, encoder: Encoder) -> Encoder:
     return made.image
 
 
+def _stored(reader: Reader, item_id: int, space: Space, span: Span | None, name: str) -> FloatArray:
+    """What is stored of an item, or of the part that a span touches, float32 ``(n, dim)``; of a film the pictures."""
+    from mmsearch.store.parts import parts
+
+    found = parts(reader, item_id, space)
+    vectors = [vector for _, vector in found]
+    if found and span is not None:
+        vectors = moments.within(found, span, name, len(found))
+    return np.stack(vectors) if vectors else np.empty((0, space.dim), np.float32)
+
+
 def _alike(queries: Iterable[Query]) -> Iterator[tuple[Query, list[Query]]]:
-    """Runs of questions, at most ``AT_ONCE``, that differ in their parts alone, each with its first.
+    """Runs of questions, at most ``AT_ONCE``, that differ in their parts alone, each with its first; listings apart.
 
     What quotes a word is a filter of its own.
     """
@@ -450,8 +516,8 @@ def _alike(queries: Iterable[Query]) -> Iterator[tuple[Query, list[Query]]]:
         yield run[0], run
 
 
-def _options(query: Query) -> tuple[Query, list[str]]:
-    return replace(query, parts=()), [] if query.mode == "dense" else words_of(query)[1]
+def _options(query: Query) -> tuple[Query, bool, list[str]]:
+    return replace(query, parts=()), bool(query.parts), [] if query.mode == "dense" else words_of(query)[1]
 
 
 def _absolute(path: str | bytes) -> bytes:

@@ -223,9 +223,12 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A question: weighted parts, how many answers, where to look, and what to do with what is found."""
+    """A question: weighted parts, how many answers, where to look, and what to do with what is found.
 
-    parts: tuple[Asked, ...]
+    Without parts it lists the files that pass its filters, newest first.
+    """
+
+    parts: tuple[Asked, ...] = ()
     k: int = 10
     mode: Mode = "hybrid"
     """By meaning alone (cosines), by the letter alone (names, captions, text, camera), or both on one scale."""
@@ -241,7 +244,8 @@ class Query:
     min_confidence: float = 0.0
     unique: bool = False
     """Of near-duplicates only the best."""
-    sort: Literal["score", "taken", "added", "path"] = "score"
+    sort: str = "score"
+    """``score``, ``date`` (taken, or changed), ``taken``, ``added`` (newest first), ``path``; or ``date:asc``, ..."""
     group: Literal["day", "folder", "modality"] | None = None
 
 
@@ -265,7 +269,8 @@ class Hit:
     In a hybrid search it is what ``why`` adds up to, or where several spaces were asked the sum of reciprocal ranks;
     in a dense one the cosine; in a lexical one the share of the question's words, 0 to 1, with ``space`` ``words``.
     ``cosine`` is the similarity of the item's best segment in ``space``; None without a vector. ``confidence`` (0 to 1)
-    is how likely the hit shows what was asked; None: nothing to tell it by.
+    is how likely the hit shows what was asked; None: nothing to tell it by. In a listing, for which nothing was asked,
+    ``score`` is 0, ``confidence`` None and ``space`` empty.
     """
 
     rank: int
@@ -284,6 +289,8 @@ class Hit:
     page: int | None = None
     taken: str | None = None
     added: str | None = None
+    date: str | None = None
+    """``taken``, or where the file does not say, when it was last changed; local ISO 8601."""
     group: str | None = None
     why: Why | None = None
 

@@ -13,6 +13,7 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
     from mmsearch.library import Answer
+    from mmsearch.retrieval.facets import Facets
     from mmsearch.types import Query
 
 Html = Annotated[str | None, typer.Option(metavar="FILE", help="Also as one HTML page, pictures and sounds in it")]
@@ -53,7 +54,14 @@ class Wishes:
         return any((self.html, self.copy_to, self.link_to, self.clip_to))
 
 
-def give(settings: Settings, answer: Answer, query: Query, form: hits.Form, wishes: Wishes) -> None:
+def give(
+    settings: Settings,
+    answer: Answer,
+    query: Query,
+    form: hits.Form,
+    wishes: Wishes,
+    counts: Facets | None = None,
+) -> None:
     """Do it, then list the hits. Exits with 1 if there are none, with 3 if a file could not be copied or cut."""
     if wishes.rank_prefix and not (wishes.copy_to or wishes.link_to or wishes.clip_to):
         raise UsageError("--rank-prefix needs --copy-to, --link-to or --clip-to")
@@ -68,7 +76,7 @@ def give(settings: Settings, answer: Answer, query: Query, form: hits.Form, wish
     for how, folder in (("copy", wishes.copy_to), ("link", wishes.link_to), ("clip", wishes.clip_to)):
         if folder is not None:
             failed |= _collect(settings, answer, how, folder, wishes.rank_prefix)
-    hits.show(settings, answer, query, form, drawn)
+    hits.show(settings, answer, query, form, drawn, counts)
     if failed:
         raise typer.Exit(SOME_FAILED)
 

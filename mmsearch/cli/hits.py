@@ -15,6 +15,7 @@ from mmsearch.errors import UsageError
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
     from mmsearch.library import Answer
+    from mmsearch.retrieval.facets import Facets
     from mmsearch.types import Hit, Query, Span, Why
 
 NOTHING_FOUND = 1
@@ -33,11 +34,18 @@ class Form(Enum):
         return chosen[0] if chosen else cls.TABLE
 
 
-def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: str | None = None) -> None:
+def show(
+    settings: Settings,
+    answer: Answer,
+    query: Query,
+    form: Form,
+    preview: str | None = None,
+    counts: Facets | None = None,
+) -> None:
     """Write an answer out, a table with pictures if ``preview`` says how; exits with 1 if it has no hits."""
     match form:
         case Form.JSON:
-            _document(settings, answer, query)
+            _document(settings, answer, query, counts)
         case Form.JSONL:
             for hit in answer:
                 json_line(**fields(hit))
@@ -47,13 +55,17 @@ def show(settings: Settings, answer: Answer, query: Query, form: Form, preview: 
             for hit in answer:
                 render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
         case Form.TABLE:
-            _table(answer, preview)
-    _remarks(settings, answer)
+            _table(answer, query, preview)
+            if counts is not None:
+                from mmsearch.cli import facets
+
+                facets.show(settings, counts)
+    _remarks(settings, answer, query)
     if not answer.hits:
         raise typer.Exit(NOTHING_FOUND)
 
 
-def _remarks(settings: Settings, answer: Answer) -> None:
+def _remarks(settings: Settings, answer: Answer, query: Query) -> None:
     for note in answer.notes if not settings.quiet else ():
         render.note(f"mmsearch: {note}")
     if settings.verbose:
@@ -62,7 +74,7 @@ def _remarks(settings: Settings, answer: Answer) -> None:
                 render.note(f"{hit.rank}: {_reasons(hit.why)}")
         took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
         asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
-        render.note(f"{asked or 'by the letter'}: {took}")
+        render.note(f"{asked or ('by the letter' if query.parts else answer.index)}: {took}")
     if not answer.hits and not settings.quiet:
         render.note("nothing found")
 
@@ -81,6 +93,7 @@ def fields(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "taken": hit.taken,
         "added": hit.added,
+        "date": hit.date,
         "group": hit.group,
         "item_id": hit.item_id,
         "segment_id": hit.segment_id,
@@ -106,18 +119,24 @@ def json_line(**values: Any) -> None:
     render.line(json.dumps(values, default=os.fsdecode))
 
 
-def _document(settings: Settings, answer: Answer, query: Query) -> None:
+def _document(settings: Settings, answer: Answer, query: Query, counts: Facets | None) -> None:
+    more: dict[str, Any] = {}
+    if counts is not None:
+        from mmsearch.cli import facets
+
+        more = facets.document(counts)
     texts = [part.value for part in query.parts if part.kind == "text" and part.weight == 1]
     render.document(
         library=settings.library().folder,
         query={
             "text": " ".join(texts),
             "parts": [part._asdict() for part in query.parts],
-            "mode": query.mode,
+            "mode": query.mode if query.parts else answer.index,
         },
         spaces=[{"model": space.model, "space": space.fingerprint, "index": index} for space, index in answer.spaces],
         took_ms={name: round(ms, 2) for name, ms in answer.took_ms.items()},
         hits=[fields(hit) for hit in answer],
+        **more,
     )
 
 
@@ -125,20 +144,8 @@ def _csv(answer: Answer) -> None:
     import csv
     import io
 
-    columns = (
-        "rank",
-        "score",
-        "cosine",
-        "confidence",
-        "path",
-        "modality",
-        "start",
-        "end",
-        "unit",
-        "page",
-        "taken",
-        "added",
-    )
+    columns = ["rank", "score", "cosine", "confidence", "path", "modality", "start", "end", "unit", "page"]
+    columns += ["taken", "added", "date"]
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -148,10 +155,13 @@ def _csv(answer: Answer) -> None:
     render.line(out.getvalue().rstrip("\n"))
 
 
-def _table(answer: Answer, preview: str | None) -> None:
-    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence."""
-    columns = ["rank", "score", "path"]
-    if sys.stdout.isatty():
+def _table(answer: Answer, query: Query, preview: str | None) -> None:
+    """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence.
+
+    A listing has dates in the place of scores.
+    """
+    columns = ["rank", "score" if query.parts else "date", "path"]
+    if sys.stdout.isatty() and query.parts:
         columns.insert(2, "sure")
     if any(hit.group is not None for hit in answer):
         columns.insert(-1, "group")
@@ -160,6 +170,7 @@ def _table(answer: Answer, preview: str | None) -> None:
             "rank": str(hit.rank),
             "score": f"{hit.score:.3f}",
             "sure": sure(hit.confidence),
+            "date": (hit.date or "-")[:19],
             "group": render.shown(os.fsencode(hit.group or "")),
             "path": render.shown(hit.path) + where(hit.span, hit.page),
         }

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli import complete, render
+from mmsearch.cli import complete, query, render
 from mmsearch.cli.common import command as body
+from mmsearch.cli.query import Kinds, Near, Since, Until, Where
 
 if TYPE_CHECKING:
     from mmsearch.store.reader import Item
 
 NOTHING_FOUND = 1
+
+Top = Annotated[int | None, typer.Option("-k", "--top", min=1, metavar="N", help="So many files at most")]
+Sort = Annotated[
+    str,
+    typer.Option(
+        metavar="BY",
+        help="path, date, taken or added (newest first); date:asc from the oldest on",
+        autocompletion=complete.words("path", "date", "taken", "added"),
+    ),
+]
 
 
 def command(
@@ -25,12 +35,21 @@ def command(
         str | None, typer.Option(metavar="WORDS", help="Only files with these words in their names")
     ] = None,
     state: Annotated[str | None, typer.Option(help="ok, partial, rejected, transient, skipped or missing")] = None,
+    where: Where = [],  # noqa: B006
+    since: Since = None,
+    until: Until = None,
+    near: Near = None,
+    modality: Kinds = None,
+    k: Top = None,
+    sort: Sort = "path",
     null: Annotated[bool, typer.Option("-0", help="Paths alone as they are, each ended by a NUL")] = False,
 ) -> None:
     """List the files that the library knows, and how each ended."""
     with body(context) as settings:
-        below = None if path is None else os.path.abspath(os.fsencode(path))
-        items = settings.library().reader.items(below, named, state)
+        from mmsearch.retrieval.listing import files
+
+        asked = query.options(1, path, modality, where, since, until, near, sort=sort)
+        items = files(settings.library().reader, asked, named, state, k)
         if settings.json:
             render.document(items=[_fields(item) for item in items])
         elif null:

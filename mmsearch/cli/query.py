@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.cli import answers, complete, hits
+from mmsearch.cli import facets as counts
 from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, Preview, PreviewAs, RankPrefix
-from mmsearch.cli.common import Settings, numpy_alone
 from mmsearch.cli.common import command as body
+from mmsearch.cli.common import numpy_alone
 from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mmsearch import types
     from mmsearch.types import Asked, Query
 
@@ -42,8 +45,10 @@ Kinds = Annotated[
         autocompletion=complete.words("image", "audio", "text", "video"),
     ),
 ]
-Where = Annotated[str | None, typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000")]
-Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: 2024-06, yesterday, 3 weeks ago")]
+Where = Annotated[
+    list[str], typer.Option(metavar="CONDITION", help="Such as: taken >= 2024-06 and width > 2000; again for one more")
+]
+Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: June 2023, last week, 3 weeks ago")]
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="Up to then, that day or month included")]
 Near = Annotated[str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos taken near a place")]
 MinConfidence = Annotated[float, typer.Option(min=0.0, max=1.0, help="Only hits at least this sure, 0 to 1")]
@@ -52,8 +57,8 @@ Sort = Annotated[
     str,
     typer.Option(
         metavar="BY",
-        help="score, taken, added or path: the order of what was found",
-        autocompletion=complete.words("score", "taken", "added", "path"),
+        help="score, date, taken, added or path; date:asc from the oldest on",
+        autocompletion=complete.words("score", "date", "taken", "added", "path"),
     ),
 ]
 Group = Annotated[
@@ -78,7 +83,10 @@ def command(
     context: typer.Context,
     parts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PARTS...", help="Words and files: a cat + 0.5:./sofa.jpg - dog; a last - reads stdin"),
+        typer.Argument(
+            metavar="PARTS...",
+            help="Words and files: a cat + 0.5:./sofa.jpg - ./dog.wav@0:38; a last - reads stdin",
+        ),
     ] = None,
     k: Top = 10,
     image: Annotated[list[str], typer.Option(metavar="FILE", help="A picture to look for")] = [],  # noqa: B006
@@ -86,7 +94,7 @@ def command(
     text: Annotated[list[str], typer.Option(metavar="WORDS", help="Words, whatever they look like")] = [],  # noqa: B006
     within: Within = None,
     modality: Kinds = None,
-    where: Where = None,
+    where: Where = [],  # noqa: B006
     since: Since = None,
     until: Until = None,
     near: Near = None,
@@ -97,6 +105,7 @@ def command(
     unique: Unique = False,
     sort: Sort = "score",
     group_by: Group = None,
+    facets: counts.Option = None,
     batch: Annotated[str | None, typer.Option(metavar="FILE", help="A question a line; hits as JSON lines")] = None,
     allow_url: Annotated[bool, typer.Option("--allow-url", help="Fetch addresses among the parts")] = False,
     paths: Paths = False,
@@ -112,7 +121,7 @@ def command(
     preview_as: PreviewAs = None,
     device: Device = "cpu",
 ) -> None:
-    """Find files by meaning: mmsearch query "a cat on a sofa"."""
+    """Find files by meaning, mmsearch query "a cat on a sofa"; with filters alone, list what passes, newest first."""
     with body(context) as settings:
         if batch is None:
             numpy_alone()
@@ -137,23 +146,27 @@ def command(
         )
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
         if batch is not None:
-            if parts or said or wishes.any():
+            if parts or said or wishes.any() or facets:
                 raise UsageError("--batch takes its questions from the file alone, and answers in JSON lines alone")
-            _batch(settings, batch, query, device, allow_url)
+            from mmsearch.cli import batch as lines
+
+            lines.run(settings, batch, query, device, allow_url)
             return
         asked = replace_parts(query, _parsed(parts or []))
-        answer = settings.library().ask(asked, device, allow_url=allow_url)
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
-        answers.give(settings, answer, asked, form, wishes)
+        fields, library = counts.asked(facets, form), settings.library()
+        answer = library.ask(asked, device, allow_url=allow_url)
+        counted = library.facets(asked, fields, device, allow_url=allow_url) if fields else None
+        answers.give(settings, answer, asked, form, wishes, counted)
 
 
 def similar(
     context: typer.Context,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, indexed or not")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file, indexed or not, or a part: talk.wav@0:38-0:41")],
     k: Top = 10,
     within: Within = None,
     modality: Kinds = None,
-    where: Where = None,
+    where: Where = [],  # noqa: B006
     since: Since = None,
     until: Until = None,
     near: Near = None,
@@ -187,20 +200,21 @@ def options(
     k: int,
     within: str | None,
     modality: str | None,
-    where: str | None,
+    where: Sequence[str],
     since: str | None,
     until: str | None,
     near: str | None,
-    min_confidence: float,
-    unique: bool,
-    sort: str,
-    group: str | None,
+    min_confidence: float = 0.0,
+    unique: bool = False,
+    sort: str = "score",
+    group: str | None = None,
     **more: Any,
 ) -> Query:
     """What was typed as a ``Query``. Raises ``UsageError`` for a word that is none of those allowed."""
+    from mmsearch.retrieval.arrange import order
     from mmsearch.types import Modality, Query
 
-    one_of("--sort", sort, ("score", "taken", "added", "path"))
+    order(sort)
     one_of("--group-by", group, (None, "day", "folder", "modality"))
     named = None if modality is None else [name.strip() for name in modality.split(",")]
     for name in named or ():
@@ -209,15 +223,15 @@ def options(
         k=k,
         within=None if within is None else os.path.abspath(os.fsencode(within)),
         modalities=None if named is None else frozenset(map(Modality, named)),
-        where=where,
+        where=" and ".join(where if len(where) < 2 else (f"({one})" for one in where)) or None,
         since=since,
         until=until,
         near=None if near is None else _place(near),
         min_confidence=min_confidence,
         unique=unique,
-        sort=sort,  # type: ignore[arg-type]
+        sort=sort,
         group=group,  # type: ignore[arg-type]
-        **{"parts": (), **more},
+        **more,
     )
 
 
@@ -256,22 +270,3 @@ def replace_parts(query: Query, parts: tuple[Asked, ...]) -> Query:
     from dataclasses import replace
 
     return replace(query, parts=query.parts + parts)
-
-
-def _batch(settings: Settings, path: str, query: Query, device: str, allow_url: bool) -> None:
-    """A question a line, in the grammar of the shell; for each hit a JSON line that names its question."""
-    import shlex
-
-    library = settings.library()
-    try:
-        with open(path, encoding="utf-8") if path != "-" else sys.stdin as file:
-            questions = [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--batch {path}: {error}") from None
-    for number, question in enumerate(questions, 1):
-        try:
-            asked = replace_parts(query, _parsed(shlex.split(question)))
-        except ValueError as error:
-            raise UsageError(f"--batch {path}, line {number}: {error}") from None
-        for hit in library.ask(asked, device, allow_url=allow_url):
-            hits.json_line(question=number, query=question, **hits.fields(hit))

@@ -75,7 +75,15 @@ def write(path: str, hits: Sequence[Hit], query: Query) -> None:
 
 def _title(query: Query) -> str:
     parts = [f"{'-' if part.weight < 0 else '+'} {_weight(part.weight)}{part.value}" for part in query.parts]
-    return " ".join(parts).removeprefix("+ ") or "mmsearch"
+    return " ".join(parts).removeprefix("+ ") or _filters(query) or "mmsearch"
+
+
+def _filters(query: Query) -> str:
+    """What a listing is of."""
+    since, until = (f"{word} {date}" if date else "" for word, date in (("since", query.since), ("until", query.until)))
+    kinds, folder = ", ".join(sorted(query.modalities or ())), os.fsdecode(query.within or b"")
+    near = "near {}, {} ({} km)".format(*query.near) if query.near else ""
+    return " · ".join(filter(None, (query.where, since, until, near, kinds, folder)))
 
 
 def _weight(weight: float) -> str:
@@ -99,11 +107,11 @@ def _body(hits: Sequence[Hit]) -> Iterator[str]:
 
 def _card(hit: Hit, look: str, budget: _Budget) -> str:
     folder, name = os.path.split(hit.path)
-    facts = [f"score {hit.score:.3f}"]
+    facts = [f"score {hit.score:.3f}"] if hit.space else []
     if hit.confidence is not None:
         facts.append(f'sure {sure(hit.confidence)} <meter value="{hit.confidence:.2f}"></meter>')
     facts += [page.shown(place.strip(" []")) for place in [where(hit.span, hit.page)] if place]
-    facts += [page.shown(hit.taken)] if hit.taken else []
+    facts += [page.shown(hit.date[:19])] if hit.date else []
     return "\n".join(
         [
             f"<li>{look}{_sound(hit, budget)}",

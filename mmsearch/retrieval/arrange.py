@@ -6,22 +6,37 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mmsearch.errors import UsageError
 from mmsearch.types import Hit
 
 NO_DAY = "no date"
+ORDERS = ("score", "date", "taken", "added", "path")
+
+
+def order(sort: str, allowed: Sequence[str] = ORDERS) -> tuple[str, bool]:
+    """What ``sort`` goes by, and whether what is largest comes first: the best, the newest, but paths from A on.
+
+    ``date:asc`` and ``path:desc`` say it themselves. Raises ``UsageError`` for what is none of those allowed.
+    """
+    by, colon, direction = sort.partition(":")
+    if by not in allowed or (colon and direction not in ("asc", "desc")):
+        raise UsageError(f"--sort {sort}: there are {', '.join(allowed)}, and each with :asc or :desc")
+    return by, direction == "desc" if colon else by != "path"
 
 
 def arranged(hits: Sequence[Hit], sort: str = "score", group: str | None = None) -> list[Hit]:
-    """Hits in the order of ``sort`` (newest first for dates, those without one last); ranks stay those of relevance.
+    """Hits, best first, in the order of ``sort``, those without such a date last; ranks stay those of relevance.
 
     With ``group`` (day, folder, modality), the members of a group stand together, under its name, the groups in the
     order of their first members.
     """
-    ordered = list(hits)
-    if sort == "path":
-        ordered.sort(key=lambda hit: hit.path)
-    elif sort in ("taken", "added"):
-        ordered.sort(key=lambda hit: getattr(hit, sort) or "", reverse=True)
+    by, descending = order(sort)
+    if by == "score":
+        ordered = list(hits) if descending else list(reversed(hits))
+    else:
+        known = [hit for hit in hits if getattr(hit, by) is not None]
+        known.sort(key=lambda hit: getattr(hit, by), reverse=descending)
+        ordered = known + [hit for hit in hits if getattr(hit, by) is None]
     if group is None:
         return ordered
     groups: dict[str, list[Hit]] = {}

@@ -232,9 +232,20 @@ class Asker:
                 [Scored(hit.score, hit.found, hit.score, 0.0, 0.0, 0.0, NOTHING) for hit in ranked]
                 for ranked in searcher.search_all_in(vectors, depth, self._chosen)
             ]
-        home = engine is self._engines[0]
         scale, kinds = self._scales[engine.space.fingerprint], kinds_of(self._reader, engine.space)
-        return Ranking(self._reader, searcher, scale, kinds, self._chosen, home).rank(asked, depth)
+        return Ranking(self._reader, searcher, scale, kinds, self._chosen, self._bare_in(engine)).rank(asked, depth)
+
+    def _bare_in(self, engine: Engine) -> Callable[[list[int]], list[int]]:
+        """Segments that no asked space has a vector of are ranked in the first, by their words alone."""
+
+        def bare(segments: list[int]) -> list[int]:
+            if engine is not self._engines[0]:
+                return []
+            others = [one.space for one in self._engines[1:]]
+            held = {i for space in others for i in self._reader.vectors(space.id, space.dim, segments).ids.tolist()}
+            return [segment for segment in segments if segment not in held]
+
+        return bare
 
     def _weighed(self, query: Query, asked: list[Spoken], rankings: list[list[Scored]]) -> list[Hit]:
         """Rankings as hits: fused where there are several, without what is not sure enough or seen before."""
@@ -338,6 +349,7 @@ def _hit(found: Found, score: float, space: str, found_by: tuple[str, ...], why:
         page=found.page,
         taken=found.taken,
         added=found.added,
+        date=found.date,
         why=why,
     )
 

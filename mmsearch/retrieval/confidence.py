@@ -32,6 +32,10 @@ EVEN, STEP = 6.11, 0.42
 """For a question that is no words: the excess, in spreads of a random direction, that is as likely right as not."""
 
 
+UNSEEN = 1.0
+"""What a single word has less ahead for a sound or a text, where it is near many things that it does not name."""
+
+
 class Fit(NamedTuple):
     """The logistic function of ``t``: its slope, what a single word has ahead, its start; from `bench.confidence`."""
 
@@ -40,7 +44,7 @@ class Fit(NamedTuple):
     start: float
 
 
-FITS: dict[str, Fit] = {"mini": Fit(1.6, 3.45, -10.3)}
+FITS: dict[str, Fit] = {"mini": Fit(1.6, 3.05, -10.5)}
 """By model."""
 GUESS = FITS["mini"]
 """For models without labels to fit with: ``t`` has no unit."""
@@ -58,7 +62,8 @@ class Confidence:
             logit = (self._excess(question, kind, vectors) - EVEN) / STEP
         else:
             fit, terse = self._fit, question.terseness
-            logit = fit.slope * self.stands_out(question, kind, vectors) + fit.terse * terse + fit.start
+            ahead = fit.terse - (UNSEEN if kind is not Modality.IMAGE else 0.0)
+            logit = fit.slope * self.stands_out(question, kind, vectors) + ahead * terse + fit.start
         sure: Values = 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
         return sure
 

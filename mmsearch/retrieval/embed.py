@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmsearch.errors import EncoderError, MediaError, UsageError
+from mmsearch.retrieval import moments
 from mmsearch.retrieval.scale import Question
 from mmsearch.store.reader import Space
 from mmsearch.store.words import telling
 from mmsearch.types import Asked, Encoder, FloatArray, Modality, require_same_space
 
+if TYPE_CHECKING:
+    from mmsearch.media.pieces import Piece, Pieces
+
 MOST_PIECES = 32
-"""Of a long sound or a film the question is the mean of its first pieces."""
+"""Of a long sound or a film, or of a long part of it, the question is the mean of its first pieces."""
 AT_ONCE = 256
 """Texts encoded at a time."""
 MOST_BYTES, TIMEOUT_S = 64 * 1024 * 1024, 20.0
@@ -75,20 +80,39 @@ def _vector(encoder: Encoder, part: Asked, allow_url: bool) -> FloatArray:
 
 
 def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
-    """The unit vector float32 ``(dim,)`` of a file, named ``name`` in messages. Raises ``UsageError``."""
+    """The unit vector float32 ``(dim,)`` of a file or a part of it (`moments`), named ``name`` in messages.
+
+    Raises ``UsageError``.
+    """
     # Pillow must not be imported by a question in words.
     from mmsearch.media.decode import pieces
     from mmsearch.media.files import read
 
+    file, span = moments.split(path)
     try:
-        found = list(islice(pieces(read(os.fsencode(path), follow_links=True), encoder.spec), MOST_PIECES))
+        track = _track(pieces(read(os.fsencode(file), follow_links=True), encoder.spec))
+        if span is None:
+            found = list(islice(track, MOST_PIECES))
+        else:
+            found = moments.within(((piece.span, piece) for piece in track), span, name or path, MOST_PIECES)
     except FileNotFoundError:
         raise UsageError(f"{name or path}: no such file") from None
     except MediaError as error:
         raise UsageError(f"{name or path} can't be searched with: {error}") from error
-    # A film is asked by its pictures; its sound track would pull the mean elsewhere.
-    first = found[0].modality
-    return unit(encoder.encode([piece.content for piece in found if piece.modality is first], first).mean(axis=0))
+    return unit(encoder.encode([piece.content for piece in found], found[0].modality).mean(axis=0))
+
+
+def _track(stream: Pieces) -> Iterator[Piece]:
+    """The pieces of the kind that comes first.
+
+    A film is asked by its pictures: its sound track would pull the mean elsewhere.
+    """
+    first: Modality | None = None
+    for piece in stream:
+        first = first or piece.modality
+        if piece.modality is not first:
+            return
+        yield piece
 
 
 def _fetched(encoder: Encoder, address: str) -> FloatArray:

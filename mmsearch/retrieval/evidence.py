@@ -29,8 +29,10 @@ from mmsearch.types import FloatArray, IdArray, Modality
 
 WEIGHT = 8.0
 """Of a full coverage, in spreads: flat from 6 to 16."""
-TEXT_CREDIT = 0.7
-"""What a word in a chunk of text counts beside one in a name."""
+RAREST = 0.01
+"""A word that still fewer of all files have says no more than one that so many have."""
+TEXT_DOUBT = 0.4
+"""How much less a lone word in a chunk of text counts than one in a name; several together are no chance."""
 WHOLE_NAME = 4 * WEIGHT
 """For a file whose whole name is the question: above whatever else speaks for others."""
 FAINT = 0.05
@@ -64,9 +66,10 @@ class Evidence:
         found = [postings.posting(reader, term, facts) for term in self.terms]
         self._found: list[Posting] = found
         files = postings.count_files(reader) if found else 0
-        weights = [math.log(1 + (files - p.files + 0.5) / (p.files + 0.5)) for p in found]
+        weights = [_rarity(files, posting.files) for posting in found]
         total = sum(weights)
         self._weights = [weight / total for weight in weights] if total > 0 else weights
+        self._text_credit = 1 - TEXT_DOUBT / max(1, len(self.terms))
         self._coverages: dict[Match, tuple[float, float]] = {}
 
     @property
@@ -196,7 +199,7 @@ class Evidence:
             own = everything = 0.0
             for n, weight in enumerate(self._weights):
                 bit = 1 << n
-                mine = 1.0 if match.own & bit else TEXT_CREDIT if match.text & bit else 0.0
+                mine = 1.0 if match.own & bit else self._text_credit if match.text & bit else 0.0
                 own += weight * mine
                 everything += weight * (1.0 if match.folder & bit else mine)
             self._coverages[match] = own, everything
@@ -237,6 +240,15 @@ class Evidence:
     def wide_folders(self) -> bool:
         """Whether folders have a term, but too many files to look at each."""
         return not self._narrow
+
+
+def _rarity(files: int, having: float) -> float:
+    """The square root of a word's inverse document frequency (as Lucene has it).
+
+    As it is, a word that no file has would drown those that some have: what is asked by meaning need not be written.
+    """
+    having = max(having, RAREST * files)
+    return math.sqrt(math.log(1 + (files - having + 0.5) / (having + 0.5)))
 
 
 def _name(found: Found) -> str:

@@ -1,7 +1,7 @@
 """The grammar of a question, rclip's as it is: ``"2:golden retriever" + ./pool.jpg - fruit``.
 
     question = part (("+" | "-") part)*
-    part     = [weight ":"] (words | file | address)
+    part     = [weight ":"] (words | file ["@" time ["-" time]] | address)
 
 A part's arguments are joined by blanks. It is a file if it looks like a path (``./``, ``../``, ``/``, ``~/``), or if it
 is one argument that names a file in the current folder whose content is a picture, a sound or a video. A leading
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from mmsearch.errors import UsageError
+from mmsearch.retrieval import moments
 from mmsearch.types import Asked, Modality
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=.)", re.DOTALL)
@@ -73,16 +74,19 @@ def _kind(text: str, alone: bool) -> Literal["text", "file", "url"]:
     if _ADDRESS.match(text):
         return "url"
     if text.startswith(_PATH):
-        if not os.path.isfile(os.path.expanduser(text)):
+        if not os.path.isfile(moments.split(os.path.expanduser(text))[0]):
             raise UsageError(f"{text}: no such file (for words that look like a path: --text {text!r})")
         return "file"
-    return "file" if alone and os.path.isfile(text) and _is_media(text) else "text"
+    return "file" if alone and _is_media(text) else "text"
 
 
-def _is_media(path: str) -> bool:
+def _is_media(text: str) -> bool:
     """Whether a file's content is a picture, a sound or a video: ``cat`` may be a word, and a note in this folder."""
     from mmsearch.media.sniff import HEAD, sniff
 
+    path, _ = moments.split(text)
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as file:
             kind = sniff(file.read(HEAD))

@@ -7,7 +7,7 @@ that is left could come in (the threshold algorithm: Fagin, Lotem and Naor, PODS
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -58,7 +58,8 @@ class Scored(NamedTuple):
 class Ranking:
     """One space of a library, ready to be asked, inside a snapshot of the reader.
 
-    ``chosen``: what passes the question's filters; ``home``: whether files without a vector here are ranked here.
+    ``chosen``: what passes the question's filters. ``bare``: of segments without a vector here, those that are ranked
+    here all the same, by their words alone.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class Ranking:
         scale: Scale,
         kinds: Sequence[Modality],
         chosen: Selection | None,
-        home: bool = True,
+        bare: Callable[[list[int]], list[int]],
     ) -> None:
-        self._reader, self._searcher, self._scale, self._home = reader, searcher, scale, home
+        self._reader, self._searcher, self._scale, self._bare = reader, searcher, scale, bare
         self._chosen = chosen
         self._kinds = {kind: of_kind(reader, chosen, kind) if len(kinds) > 1 else chosen for kind in kinds}
 
@@ -82,7 +83,7 @@ class Ranking:
 
     def _ranked(self, asked: Spoken, lists: list[tuple[Bounded, float]], depth: int, count: int) -> list[Scored]:
         worded, unseen = self._worded(asked)
-        pool = _Pool(self._reader, self._searcher, self._scale, self._chosen, asked, self._home)
+        pool = _Pool(self._reader, self._searcher, self._scale, self._chosen, asked, self._bare)
         while True:
             if asked.evidence is not None and asked.evidence.wide_folders and asked.rests:
                 rests = list(asked.rests.values())
@@ -108,7 +109,7 @@ class Ranking:
         if asked.evidence is None:
             return (np.empty(0, np.int64), np.empty(0)), 0.0
         segments, lifts, kinds, unseen = asked.evidence.candidates()
-        most = np.full(len(segments), NO_VECTOR if self._home else -np.inf)
+        most = np.full(len(segments), NO_VECTOR)
         for kind in self._kinds:
             rows = np.flatnonzero(kinds == kind)
             for question in (asked.question, *asked.rests.values()) if len(rows) else ():
@@ -129,10 +130,10 @@ class _Pool:
         scale: Scale,
         chosen: Selection | None,
         asked: Spoken,
-        without_vector: bool,
+        bare: Callable[[list[int]], list[int]],
     ) -> None:
         self._reader, self._space, self._scale, self._chosen = reader, searcher.space, scale, chosen
-        self._asked, self._without_vector = asked, without_vector
+        self._asked, self._bare = asked, bare
         self._seen: set[int] = set()
         self._scored: list[Scored] = []
 
@@ -167,13 +168,13 @@ class _Pool:
         stored = self._reader.vectors(self._space.id, self._space.dim, list(live))
         row = {segment: i for i, segment in enumerate(stored.ids.tolist())}
         here = [found for segment, found in live.items() if segment in row]
-        if here:
-            self._score(here, stored.vectors[[row[found.segment_id] for found in here]])
-        bare = [found for segment, found in live.items() if segment not in row]
-        if bare and self._without_vector:
-            self._score(bare, None)
+        self._score(here, stored.vectors[[row[found.segment_id] for found in here]] if here else None)
+        if len(here) < len(live):
+            self._score([live[segment] for segment in self._bare([one for one in live if one not in row])], None)
 
     def _score(self, found: list[Found], vectors: FloatArray | None) -> None:
+        if not found:
+            return
         evidence = self._asked.evidence
         matches = [NOTHING if evidence is None else evidence.match(one) for one in found]
         z = np.full(len(found), NO_VECTOR, np.float32) if vectors is None else self._z(found, vectors, matches)

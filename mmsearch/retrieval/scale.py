@@ -5,7 +5,7 @@ picture of everything nearer than one of something. For a question ``q`` and a s
 and spread ``s``, with ``m`` the mean of the word bank and ``n`` the question's telling words:
 
     pictures       z = (q.v - q.mu - (m.v - m.mu) / n^2) / s
-    sounds, texts  z = (q.v - q.mu - max(0, m.v - m.mu)) / s   and for texts - 1 / n^2
+    sounds, texts  z = (q.v - q.mu - max(0, m.v - m.mu)) / s   and for texts - 1.5 / n^2
 
 The bank, the means and the spreads are measured (`encoders.bank`, `store.levels`), so nothing here is fitted to a
 model. docs/figures/answers.md has the figures.
@@ -23,7 +23,7 @@ from mmsearch.store.levels import KINDS, bank_in, kind_of, levels
 from mmsearch.store.reader import HOLDS, Reader, Space
 from mmsearch.types import Encoder, FloatArray, Modality
 
-TEXT_PENALTY = 1.0
+TEXT_PENALTY = 1.5
 """In spreads, for a question of one word: a text that is near it need not show it."""
 
 

@@ -6,7 +6,7 @@
     comparison = operator value | ["not"] "in" "(" value ("," value)* ")" | "is" ["not"] "known"
     operator   = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">=" | "~" | "!~"
 
-A value is a number (``2000``, ``5MB``), a date (``2024-06``), bare letters (``jpg``) or a text in quotes.
+A value is a number (``2000``, ``5MB``), a date (``last week``), bare letters (``jpg``) or a text in quotes.
 """
 
 from __future__ import annotations
@@ -174,11 +174,18 @@ class _Parser:
                 return self._number(name, text, token.at)
             case "date":
                 try:
-                    return period(text)
+                    return period(text if token.kind == "text" else self._words(text))
                 except ValueError as error:
                     self._fail(str(error), token.at)
             case "text":
                 return text
+
+    def _words(self, first: str) -> str:
+        """A date without quotes may have several words: they go on to `and`, `or`, a mark or the end."""
+        words = [first]
+        while self._peek.kind == "word" and self._peek.text.lower() not in ("and", "or"):
+            words.append(self._take().text)
+        return " ".join(words)
 
     def _number(self, name: str, text: str, at: int) -> float:
         units = _UNITS.get(name, {"": 1})

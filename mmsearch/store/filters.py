@@ -65,11 +65,12 @@ class Field(NamedTuple):
 
 
 _MODIFIED = "modified(i.mtime_ns)"
+DATE = f"coalesce(i.taken, {_MODIFIED})"
 FIELDS = {
     "taken": Field("date", "i.taken", "when a photo was taken, by its own clock"),
     "added": Field("date", "i.added", "when the library came to know the file (UTC)"),
     "modified": Field("date", _MODIFIED, "when the file was last changed"),
-    "date": Field("date", f"coalesce(i.taken, {_MODIFIED})", "taken, or modified where the file does not say"),
+    "date": Field("date", DATE, "taken, or modified where the file does not say"),
     "width": Field("number", "i.width", "pixels"),
     "height": Field("number", "i.height", "pixels"),
     "duration_s": Field("number", "i.duration_s", "seconds"),

@@ -17,6 +17,7 @@ import numpy as np
 
 from mmsearch.errors import Damaged, EncoderError, NoLibrary
 from mmsearch.store.connection import connect_readonly
+from mmsearch.store.filters import DATE, modified
 from mmsearch.store.layout import refuse_newer, require_library
 from mmsearch.store.words import all_of
 from mmsearch.types import Detail, Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
@@ -81,6 +82,8 @@ class Found:
     page: int | None
     taken: str | None
     added: str
+    date: str | None
+    """``taken``, or when the file was last changed; local ISO 8601."""
     caption: str | None
 
 
@@ -119,6 +122,7 @@ class Reader:
         refuse_newer(self._one("PRAGMA user_version"))
         if not self._one("SELECT count(*) FROM sqlite_master WHERE name = 'embedding'"):
             raise NoLibrary(f"{folder} holds an empty library: fill it with `mmsearch index FOLDER`")
+        self.define("modified", modified)
         self._version, self._kept = 0, dict[tuple[object, ...], object]()
         self.format = self._one("PRAGMA user_version")
         for statement in _SEEN_FROM_FORMAT_3.get(self.format, ()):
@@ -220,7 +224,8 @@ class Reader:
             chunk = [int(i) for i in segment_ids[start : start + 1000]]
             for row in self._db.execute(
                 "SELECT s.id, i.id, r.path, i.path, coalesce(s.modality, i.modality), s.start, s.end, s.unit, "
-                "s.text, s.page, i.taken, i.added, i.caption FROM segment s "
+                "s.text, s.page, i.taken, i.added, "
+                f"{DATE}, i.caption FROM segment s "
                 "JOIN item i ON i.id = s.item_id JOIN root r ON r.id = i.root_id "
                 f"WHERE i.gone IS NULL AND s.id IN ({marks(chunk)}) AND {where}",
                 (*chunk, *values),
@@ -269,15 +274,24 @@ class Reader:
             row[3],
         )
 
-    def items(self, below: bytes | None = None, named: str | None = None, state: str | None = None) -> list[Item]:
+    def items(
+        self,
+        below: bytes | None = None,
+        named: str | None = None,
+        state: str | None = None,
+        condition: tuple[str, Sequence[object]] = ("1", ()),
+        order: str = "r.path, i.path",
+        count: int | None = None,
+    ) -> list[Item]:
         """The items at or below an absolute path, with these words in their names, in this state; by path.
 
-        No name has a word without a letter or a digit; no words at all are in every name.
+        No name has a word without a letter or a digit; no words at all are in every name. ``condition`` (SQL on ``item
+        i``, and its values) and ``order`` come from `listing`.
         """
         words = all_of(named.split()) if named else ""
         if named and named.split() and not words:
             return []
-        where, values = ["1"], list[object]()
+        where, values = [condition[0]], [*condition[1]]
         if below is not None:
             where.append(f"({below_path(self, below, values)})")
         if words:
@@ -290,8 +304,8 @@ class Reader:
         facts = ", ".join(MediaFacts.__slots__)
         rows = self._db.execute(
             f"SELECT i.id, r.path, i.path, i.modality, {_STATE}, i.size, {facts} "
-            f"FROM item i JOIN root r ON r.id = i.root_id WHERE {' AND '.join(where)} ORDER BY r.path, i.path",
-            values,
+            f"FROM item i JOIN root r ON r.id = i.root_id WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?",
+            [*values, -1 if count is None else count],
         )
         return [
             Item(item_id, join(root, path), modality, state, size, _facts(facts_of))

@@ -152,6 +152,15 @@ def test_a_clip_of_a_film_holds_its_span(indexed, photos, film, tmp_path):  # no
     assert second + 1 in greys and greys <= {second, second + 1, second + 2}
 
 
+def test_a_part_of_a_sound_is_a_question(indexed, photos, sound):  # noqa: F811
+    indexed("index", photos)
+    assert indexed("query", f"{sound}@0:02-0:04", "-", "red").returncode == 0
+    assert indexed("similar", f"{sound}@0:02").returncode == 0
+    for command, part in (("query", "0:12"), ("similar", "0:12"), ("query", "5-3")):
+        result = indexed(command, f"{sound}@{part}")
+        assert result.returncode == 2 and f"tone.wav@{part}".encode() in result.stderr
+
+
 def test_a_broken_sound_leaves_no_clip(indexed, photos, sound, tmp_path):  # noqa: F811
     indexed("index", photos)
     sound.write_bytes(sound.read_bytes()[:20])

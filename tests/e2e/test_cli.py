@@ -63,8 +63,8 @@ def test_query_json_has_the_promised_shape(indexed, photos, tmp_path):
     assert set(document["took_ms"]) == {"load", "encode", "search", "total"}
     (hit,) = document["hits"]
     assert set(hit) == {
-        *("rank", "score", "confidence", "path", "modality", "span", "page", "text", "taken", "added", "group"),
-        *("item_id", "segment_id", "space", "found_by"),
+        *("rank", "score", "confidence", "path", "modality", "span", "page", "text", "taken", "added", "date"),
+        *("group", "item_id", "segment_id", "space", "found_by"),
     }
     assert (hit["rank"], hit["path"], hit["modality"], hit["span"]) == (1, str(photos / "red.png"), "image", None)
     assert hit["space"] == document["spaces"][0]["space"]
@@ -265,7 +265,8 @@ def test_help_and_query_import_nothing_heavy(indexed, tmp_path):
         "except SystemExit as end: code = end.code\n"
         "import json; print(json.dumps([name for name in sys.modules if '.' not in name]), file=sys.stderr)\n"
     )
-    for arguments, allowed in ((["--help"], set()), (["query", "red"], {"numpy", "sqlite3"})):
+    asked = [["query", "red"], ["query", "--since", "yesterday"], ["ls", "--since", "yesterday"]]
+    for arguments, allowed in ((["--help"], set()), *((arguments, {"numpy", "sqlite3"}) for arguments in asked)):
         environment = {**os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "library")}
         command = [sys.executable, "-c", program, *arguments]
         result = subprocess.run(command, env=environment, capture_output=True, check=True)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from mmsearch import Library
+from mmsearch import Library, Modality, Query
 from tests.golden.make import COLOURS, FOLDER, paint
 
 FORMATS = sorted(FOLDER.parent.glob("format-*"))
@@ -30,6 +30,14 @@ def test_it_answers_as_it_did(library, colour):
     assert answer.index == "exact" and answer.notes == ()
     assert answer.hits[0].path == os.fsencode(f"/golden/photos/{colour}.png")
     assert answer.hits[0].score > 0.7 > answer.hits[1].score
+
+
+def test_it_lists_and_counts(library):
+    answer = library.search(modalities=[Modality.IMAGE], sort="path")
+    assert [hit.path for hit in answer] == [os.fsencode(f"/golden/photos/{colour}.png") for colour in sorted(COLOURS)]
+    assert all(hit.date for hit in answer)
+    counted = library.facets(Query(modalities=frozenset({Modality.IMAGE})), ["modality", "folder"])
+    assert [facet[:3] for facet in counted] == [("modality", "image", 3), ("folder", "/golden/photos", 3)]
 
 
 def test_it_checks_clean_and_is_indexed_on(library, tmp_path):

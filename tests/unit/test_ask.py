@@ -142,19 +142,68 @@ def test_hybrid_fuses_meaning_and_letters(library):
     stock(library.folder, WORDED)
     dense = library.search("red beach", mode="dense", k=4)
     hybrid = library.search("red beach", mode="hybrid", k=4)
-    assert names(dense).index("holiday/beach.jpg") > names(hybrid).index("holiday/beach.jpg")
     by_name = dict(zip(names(hybrid), hybrid, strict=True))
     assert WORDS in by_name["holiday/beach.jpg"].found_by and by_name["x3.jpg"].found_by == ("fake-1-32",)
-    scores = {name: hit.score for name, hit in zip(names(dense), dense, strict=True)}
-    assert all(hit.score == pytest.approx(scores[name], abs=1e-5) for name, hit in by_name.items())
+    assert names(hybrid)[0] == "x1.jpg", "red by its vector and by its caption"
+    cosines = {name: hit.score for name, hit in zip(names(dense), dense, strict=True)}
+    assert all(hit.cosine == pytest.approx(cosines[name], abs=1e-5) for name, hit in by_name.items())
 
 
-def test_without_a_word_in_common_hybrid_is_dense(library):
+def test_without_a_word_in_common_the_order_is_that_of_the_vectors(library):
     stock(library.folder, PLAIN)
     dense, hybrid = (library.search("red", mode=mode) for mode in ("dense", "hybrid"))
-    assert [dataclasses.replace(hit, found_by=()) for hit in hybrid] == [
-        dataclasses.replace(hit, found_by=()) for hit in dense
-    ]
+    assert names(hybrid) == names(dense) and all(hit.found_by == ("fake-1-32",) for hit in hybrid)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_the_score_is_what_the_order_is_by(library, mode):
+    stock(library.folder, WORDED)
+    scores = [hit.score for hit in library.search("red ball beach X100V", mode=mode)]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+
+
+def test_a_hit_says_why_it_stands_where_it_stands(library):
+    stock(library.folder, WORDED)
+    hit = library.search("red beach").hits[0]
+    assert hit.why.matched == (("red", "caption"),) and hit.why.words > 0 == hit.why.folder
+    assert hit.score == pytest.approx(hit.why.z + hit.why.words + hit.why.folder)
+    (beach,) = [hit for hit in library.search("red beach") if b"beach" in hit.path]
+    assert beach.why.matched == (("beach", "name"),)
+
+
+def test_a_folder_is_no_merit_of_its_own(library):
+    stock(library.folder, [picture("red/1.jpg", BLUE), picture("red/2.jpg", (200, 40, 40)), picture("3.jpg", RED)])
+    answer = library.search("red green")
+    assert names(answer)[-1] == "red/1.jpg" and answer.hits[-1].why.folder < 0.05
+    assert all(hit.confidence < 1 for hit in answer), "what a folder is called is no certainty"
+
+
+def test_a_whole_name_comes_first(library):
+    stock(library.folder, [picture("red.jpg", BLUE), *[picture(f"red red {i}.jpg", RED) for i in range(9)]])
+    for question in ("red.jpg", "red", "RED.JPG"):
+        assert names(library.search(question))[0] == "red.jpg", question
+
+
+def test_equal_files_stand_in_the_order_of_their_paths(library):
+    stock(library.folder, [picture(f"{name}/x.jpg", RED) for name in "cab"])
+    for mode in ("hybrid", "lexical"):
+        assert names(library.search("x", mode=mode)) == ["a/x.jpg", "b/x.jpg", "c/x.jpg"], mode
+
+
+def test_words_that_nearly_all_files_have_say_nearly_nothing(library):
+    stock(library.folder, [picture(f"IMG_{i:04}.jpg", GREEN if i % 2 else DARK) for i in range(60)])
+    assert names(library.search("img 0007"))[0] == "IMG_0007.jpg"
+    assert max(hit.why.words for hit in library.search("img red")) < 0.1
+
+
+def test_equal_libraries_answer_equally_whatever_came_first(tmp_path):
+    pictures = [picture(f"{i}.jpg", (i * 3 % 250, i * 7 % 250, 50), sha256=bytes([i]) * 32) for i in range(80)]
+    answers = []
+    for name, records in (("one", pictures), ("other", pictures[::-1])):
+        with Library(str(tmp_path / name)) as library:
+            stock(library.folder, records)
+            answers.append([(hit.path, round(hit.score, 4), hit.confidence) for hit in library.search("red low")])
+    assert answers[0] == answers[1]
 
 
 def test_quoted_words_are_literal(library):
@@ -216,8 +265,8 @@ def test_rank_fusion_is_the_sum_of_reciprocal_ranks():
     rankings = {"a": ["x", "y", "z"], "b": ["z", "w"]}
     sums = {"x": 1 / (K + 1), "y": 1 / (K + 2), "z": 1 / (K + 3) + 1 / (K + 1), "w": 1 / (K + 2)}
     fused = fuse(rankings)
-    assert [key for key, _ in fused] == ["z", "x", "y", "w"] == sorted(sums, key=lambda key: -sums[key])
-    assert dict(fused)["z"] == ("a", "b")
+    assert [key for key, *_ in fused] == ["z", "x", "y", "w"] == sorted(sums, key=lambda key: -sums[key])
+    assert {key: (total, names) for key, total, names in fused}["z"] == (sums["z"], ("a", "b"))
 
 
 # -- confidence ------------------------------------------------------------------------------------------------------
@@ -233,16 +282,18 @@ def test_what_stands_out_is_confident_and_what_does_not_is_not(library):
     red, low = library.search("red", k=3), library.search("low", k=3)
     assert names(red)[0] == "1.jpg"
     assert red.hits[0].confidence > 0.9 > 0.5 > low.hits[0].confidence
-    confidences = [hit.confidence for hit in red]
-    assert confidences == sorted(confidences, reverse=True) and all(0 <= value <= 1 for value in confidences)
-    assert names(library.search("red", min_confidence=0.9)) == ["1.jpg"]
+    assert all(0 <= hit.confidence <= 1 for hit in (*red, *low))
+    assert names(library.search("red", min_confidence=0.9))[0] == "1.jpg"
     assert names(library.search("low", min_confidence=0.9)) == []
 
 
-def test_a_small_library_does_not_pretend_to_know(library):
-    stock(library.folder, PLAIN)
-    assert [hit.confidence for hit in library.search("red")] == [None] * 3
-    assert len(library.search("red", min_confidence=0.9)) == 3
+def test_what_a_word_finds_is_as_sure_however_much_of_the_library_shows_it(tmp_path):
+    sure = []
+    for reds in (1, 30):
+        with Library(str(tmp_path / str(reds))) as library:
+            stock(library.folder, [*many(30), *[picture(f"red{i}.jpg", (200 + i % 20, 20, 20)) for i in range(reds)]])
+            sure.append([hit.confidence for hit in library.search("red", mode="dense", k=1)])
+    assert sure[0] == pytest.approx(sure[1], abs=0.02) and sure[0][0] > 0.5
 
 
 # -- order and near-duplicates ---------------------------------------------------------------------------------------
@@ -262,6 +313,11 @@ DAYS = [
         ({}, ["b/1.jpg", "a/2.jpg", "b/3.jpg", "a/4.jpg"]),
         ({"sort": "taken"}, ["a/2.jpg", "b/3.jpg", "b/1.jpg", "a/4.jpg"]),
         ({"sort": "path"}, ["a/2.jpg", "a/4.jpg", "b/1.jpg", "b/3.jpg"]),
+        ({"sort": "path:desc"}, ["b/3.jpg", "b/1.jpg", "a/4.jpg", "a/2.jpg"]),
+        ({"sort": "taken:asc"}, ["b/1.jpg", "b/3.jpg", "a/2.jpg", "a/4.jpg"]),
+        ({"sort": "date"}, ["a/2.jpg", "b/3.jpg", "b/1.jpg", "a/4.jpg"]),
+        ({"sort": "date:asc"}, ["a/4.jpg", "b/1.jpg", "b/3.jpg", "a/2.jpg"]),
+        ({"sort": "score:asc"}, ["a/4.jpg", "b/3.jpg", "a/2.jpg", "b/1.jpg"]),
         ({"group": "folder"}, ["b/1.jpg", "b/3.jpg", "a/2.jpg", "a/4.jpg"]),
         ({"group": "day"}, ["b/1.jpg", "b/3.jpg", "a/2.jpg", "a/4.jpg"]),
         ({"sort": "taken", "group": "day"}, ["a/2.jpg", "b/3.jpg", "b/1.jpg", "a/4.jpg"]),
@@ -273,6 +329,13 @@ def test_order_comes_after_the_cut(library, options, order):
     assert names(answer) == order  # never c/5.jpg, however new it is
     assert sorted(hit.rank for hit in answer) == [1, 2, 3, 4]
     assert next(hit for hit in answer if hit.rank == 1).path == b"/files/b/1.jpg"
+
+
+@pytest.mark.parametrize("sort", ["size", "date:up", "date:", "asc", ""])
+def test_an_order_that_there_is_not_is_named(library, sort):
+    stock(library.folder, DAYS)
+    with pytest.raises(UsageError, match="there are score, date"):
+        library.search("red", sort=sort)
 
 
 def test_groups_are_named(library):
@@ -310,6 +373,19 @@ def test_similar_leaves_the_file_itself_out(library, tmp_path):
     assert library.similar(tmp_path / "new.png").hits[0].path.endswith(b"c.png")
     with pytest.raises(UsageError, match="no such file"):
         library.similar(tmp_path / "nothing.png")
+
+
+def test_the_order_of_similar_files_comes_after_the_cut_too(library):
+    stock(library.folder, DAYS)
+    like = library.similar("/files/c/5.jpg", Query(k=2))
+    old_and_new = library.similar("/files/c/5.jpg", Query(k=2, sort="taken:asc"))
+    assert set(names(old_and_new)) == set(names(like)) and [hit.rank for hit in like] == [1, 2]
+    assert {hit.path: hit.rank for hit in like} == {hit.path: hit.rank for hit in old_and_new}
+    assert [hit.group for hit in library.similar("/files/b/1.jpg", Query(k=3, group="day"))] == [
+        "2024-06-02",
+        "2024-06-01",
+        "no date",
+    ]
 
 
 def scene(seed: int, size=(320, 240)) -> Image.Image:

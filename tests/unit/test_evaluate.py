@@ -40,14 +40,14 @@ def photos(tmp_path):
 def evaluated(tmp_path):
     """Read a set, index its files into a library of their own, ask it."""
 
-    def evaluated(path, index="exact", model="fake", depth=100, **more):
+    def evaluated(path, index="exact", model="fake", depth=100, mode="dense", **more):
         for name in ("scratch", "files"):
             (tmp_path / name).mkdir()
         request = Request(path=str(path), scratch=str(tmp_path / "scratch"), **more)
         dataset = linked(datasets.read(request), str(tmp_path / "files"))
         library = Library(str(tmp_path / "library"))
         library.index([tmp_path / "files"], model=model, index=index, options=Options(follow_links=True))
-        result = library.evaluate(dataset, depth=depth)
+        result = library.evaluate(dataset, depth=depth, mode=mode)
         library.close()
         return result
 
@@ -79,6 +79,22 @@ def test_a_set_with_known_answers(evaluated, photos):
     assert [problem.what.partition(":")[0] for problem in result.dataset.problems] == ["lost.png"]
 
 
+def test_the_default_asks_what_query_asks(evaluated, photos):
+    """Words beside a photo are found by the letter where meaning alone finds nothing."""
+    (photos / "red.png.txt").write_text("zanzibar")
+    rows = [("blue.png", ["blue"]), ("red.png", ["the zanzibar of old"])]
+    shares = {}
+    for mode in ("hybrid", "dense", "lexical"):
+        dataset = datasets.read(Request(path=str(captions(photos, rows)), scratch=str(photos.parent)))
+        library = Library(str(photos.parent / f"library of {mode}"))
+        library.index([photos], model="fake", index="exact")
+        result = library.evaluate(dataset, mode=mode)
+        shares[mode] = result.figures()["text-to-image/hit@1"]
+        assert result.facts["mode"] == mode and result.notes == []
+    assert shares == {"hybrid": 1.0, "dense": 0.5, "lexical": 1.0}
+    assert Library(str(photos.parent / "library of dense")).evaluate(dataset).facts["mode"] == "hybrid"
+
+
 def test_every_report_says_on_what_and_with_what(evaluated, photos):
     result = evaluated(captions(photos, [(f"{name}.png", [name]) for name in COLOURS]))
     wanted = (
@@ -96,7 +112,7 @@ def test_every_report_says_on_what_and_with_what(evaluated, photos):
 
 def test_f1_at_the_confidence_that_a_query_shows(photos, tmp_path, monkeypatch):
     """Counted from the confidences of real answers: half or more is found."""
-    monkeypatch.setattr(confidence, "EVEN", 1.0)  # no colour stands out as a photo does
+    monkeypatch.setattr(confidence, "GUESS", confidence.Fit(1.6, 3.45, -9.0))  # no colour stands out as a photo does
     rows = []
     for number in range(40):
         Image.new("RGB", (40, 30), (6 * number, 250 - 6 * number, 99)).save(photos / f"{number}.png")

@@ -81,7 +81,7 @@ def test_a_picture_finds_itself_first(library, photos):
     library.index([photos])
     answer = library.search(images=[photos / "green.png"])
     assert names(answer)[0] == "green.png"
-    assert answer.hits[0].score == pytest.approx(1, abs=1e-3)
+    assert answer.hits[0].cosine == pytest.approx(1, abs=1e-3)
 
 
 def test_words_and_a_picture_add_up(library, photos):
@@ -98,13 +98,14 @@ def test_within_asks_only_a_folder_and_never_loses_a_result(library, photos):
     assert names(library.search("blue", within=photos / "oth")) == []
 
 
-def test_equal_scores_come_in_the_order_of_ids(library, photos):
+def test_equal_scores_come_in_the_order_of_paths_and_by_vectors_alone_of_ids(library, photos):
     for i in range(10):
         shutil.copy(photos / "red.png", photos / f"copy{i}.png")
     library.index([photos])
-    first = library.search("red", k=5).hits
-    assert [hit.segment_id for hit in first] == sorted(hit.segment_id for hit in first)
-    assert first == library.search("red", k=5).hits
+    for mode, order in (("hybrid", lambda hit: hit.path), ("dense", lambda hit: hit.segment_id)):
+        first = library.search("red", k=5, mode=mode, where="name ~ copy").hits
+        assert len(first) == 5 and list(first) == sorted(first, key=order)
+        assert first == library.search("red", k=5, mode=mode, where="name ~ copy").hits
 
 
 @pytest.mark.parametrize("kind", ["auto", "exact", "flat"])

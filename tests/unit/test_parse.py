@@ -16,6 +16,7 @@ def here(tmp_path, monkeypatch):
     Image.new("RGB", (4, 4)).save(tmp_path / "pool.jpg")
     Image.new("RGB", (4, 4)).save(tmp_path / "cat", "PNG")
     (tmp_path / "diary").write_text("words in a file")
+    Image.new("RGB", (4, 4)).save(tmp_path / "me@12", "PNG")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,13 @@ def here(tmp_path, monkeypatch):
         (["diary"], [Asked("text", "diary")]),  # a text is no question's picture
         (["https://example.org/a.jpg"], [Asked("url", "https://example.org/a.jpg")]),
         (["12:30"], [Asked("text", "30", 12)]),
+        (["./pool.jpg@1:05"], [Asked("file", "./pool.jpg@1:05")]),
+        (["0.5:./pool.jpg@12.5-14s"], [Asked("file", "./pool.jpg@12.5-14s", 0.5)]),
+        (["cat@0:38-1:02:03"], [Asked("file", "cat@0:38-1:02:03")]),
+        (["me@12"], [Asked("file", "me@12")]),
+        (["sofa@5"], [Asked("text", "sofa@5")]),
+        (["cat@home"], [Asked("text", "cat@home")]),
+        (["diary@5-3"], [Asked("text", "diary@5-3")]),
         (["well-known", "semi - final"], [Asked("text", "well-known semi - final")]),
         ([], []),
     ],
@@ -59,6 +67,8 @@ def test_a_last_dash_stands_for_the_parts_on_stdin():
     ("arguments", "says"),
     [
         (["./nothing.jpg"], "--text"),
+        (["./nothing.jpg@0:05"], "no such file"),
+        (["./pool.jpg@1:75"], "no such file"),
         (["a", "+", "+", "b"], "between"),
         (["a", "+"], "last"),
         (["0:a"], "weight of 0"),

@@ -232,7 +232,8 @@ def test_spans_survive_the_store(catalog):
     assert [segment.modality for segment in found] == [Modality.IMAGE, Modality.AUDIO]
     assert (found[1].text, found[1].page) == ("spoken words", 3)
     donation = catalog.reader.donation(found[0].item_id, catalog.reader.spaces()[0])
-    assert (donation.spans, donation.details) == (spans, details)
+    named = (Detail(Modality.IMAGE), details[1])  # the kind of every segment is written down
+    assert (donation.spans, donation.details) == (spans, named)
     assert catalog.reader.setting(f"holds:{space_id}") == "audio,image"
 
 

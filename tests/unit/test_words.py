@@ -10,8 +10,9 @@ from mmsearch import Library
 from mmsearch.store import roots
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import check
+from mmsearch.store.layout import FORMAT
 from mmsearch.store.repair import repair
-from mmsearch.store.words import all_of, any_of, split_quoted, telling, words
+from mmsearch.store.words import Bag, all_of, split_quoted, telling, without, words
 from mmsearch.types import Detail, MediaFacts, Modality
 from tests.conftest import REPOSITORY
 from tests.unit.test_store import catalog, fill, folder, record, vectors  # noqa: F401
@@ -77,17 +78,32 @@ def test_several_phrases_must_all_occur(filled):
     assert found(filled, all_of(["red", "咖啡"])) == []
 
 
-def test_a_question_finds_by_any_telling_word(filled):
-    assert sorted(found(filled, any_of(telling("a boat in the 咖啡店里")))) == [1, 2]
+def test_what_tells_which_file_is_meant():
+    assert telling("A boat in the 咖啡店") == ["boat", "咖啡", "啡店"]
+    assert telling("IMG_0711.JPG") == ["img", "0711", "jpg"]
     assert telling("the in on 的") == [] == telling(" ?! ")
-    assert any_of([]) == "" == all_of(['"'])
+    assert telling("Café café CAFE\u0301") == ["cafe"]
+    assert all_of(['"']) == ""
+
+
+def test_a_question_is_left_without_the_words_of_a_folder():
+    assert without("a dog at Christmas, running", {"christmas"}) == "a dog at , running"
+    assert without("东京的猫", {"东京"}) == "的猫"
+
+
+@pytest.mark.parametrize(
+    ("term", "there"),
+    [("boat", True), ("boats", False), ("red", True), ("7", True), ("猫", True), ("沙发", True), ("发沙", False)],
+)
+def test_a_bag_has_the_words_that_full_text_finds(term, there):
+    assert (term in Bag("Red_boat-7.jpg 猫在沙发上")) is there
 
 
 @pytest.mark.parametrize(
     "hostile", ['"', 'a" OR "b', "a*", "NEAR(a b)", "name: a", "^a", "-a", "a\0b", "\\", "{a} : b"]
 )
 def test_nothing_typed_is_taken_for_fts_syntax(filled, hostile):
-    for expression in filter(None, (all_of([hostile]), any_of(telling(hostile)))):
+    for expression in filter(None, map(all_of, ([hostile], telling(hostile)))):
         assert found(filled, expression) == []
 
 
@@ -144,10 +160,12 @@ def test_a_library_of_format_1_is_brought_up_to_date_by_the_next_writer(tmp_path
     shutil.copytree(FORMAT_1, tmp_path / "library")
     with Library(str(tmp_path / "library")) as library:
         library.catalog().close()
-        assert library.reader.query("PRAGMA user_version") == [(2,)]
+        assert library.reader.query("PRAGMA user_version") == [(FORMAT,)]
         assert library.reader.setting("holds:1") == "image"
-        names = library.reader.query("SELECT name FROM item_text ORDER BY rowid")
-        assert names == library.reader.query("SELECT CAST(path AS TEXT) FROM item ORDER BY id")
+        names = library.reader.query("SELECT name, folder FROM item_text ORDER BY rowid")
+        assert names == [
+            (path, None) for (path,) in library.reader.query("SELECT CAST(path AS TEXT) FROM item ORDER BY id")
+        ]
         assert library.check("deep") == []
 
 
