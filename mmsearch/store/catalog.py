@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -55,18 +55,21 @@ class Catalog:
                 layout.create(folder, _fill_newborn)
             layout.require_own_files(folder)
             self._lock = WriterLock(folder, lock_timeout)
-        try:
-            self._engine = connect(folder)
+        with ExitStack() as opened:  # in the order of closing, backwards: who fails half-way must hold nothing
+            opened.callback(self._lock.close)
+            engine = connect(folder)
+            opened.callback(engine.dispose)
             with errors_named(folder):
-                self._connection = self._engine.connect()
-                self._rehearsal = self._connection.begin() if dry_run else None
-                self._prepare(mending)
+                self._connection = engine.connect()
+                opened.callback(self._connection.close)  # what is not committed is undone
+                if dry_run:
+                    self._connection.begin()
+                self._prepare(dry_run, mending)
             self.reader = Reader(folder)
-        except BaseException:
-            self._lock.close()
-            raise
+            opened.callback(self.reader.close)
+            self._opened = opened.pop_all()
 
-    def _prepare(self, mending: bool) -> None:
+    def _prepare(self, dry_run: bool, mending: bool) -> None:
         self.foreign = foreign = foreign_code(self._connection)
         if foreign and not mending:
             kind, name = foreign[0]
@@ -81,16 +84,11 @@ class Catalog:
         self._connection.exec_driver_sql("PRAGMA trusted_schema = ON")
         for statement in triggers.statements():
             self._connection.exec_driver_sql(statement)
-        if self._rehearsal is None:
+        if not dry_run:
             self._connection.commit()
 
     def close(self) -> None:
-        if self._rehearsal is not None:
-            self._rehearsal.rollback()
-        self.reader.close()
-        self._connection.close()
-        self._engine.dispose()
-        self._lock.close()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self

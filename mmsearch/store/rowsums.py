@@ -57,6 +57,8 @@ def mended(values: Sequence[Value], crc: int) -> tuple[Value, ...] | None:
     own = row_crc(*values)
     if any(own ^ 1 << bit == crc for bit in range(32)):
         return tuple(values)
+    if sum(len(value) for value in values if isinstance(value, bytes | str)) > 4 * LONGEST:
+        return None
     for place, value in enumerate(values):
         for other in _one_bit_off(value):
             row = (*values[:place], other, *values[place + 1 :])
@@ -65,7 +67,13 @@ def mended(values: Sequence[Value], crc: int) -> tuple[Value, ...] | None:
     return None
 
 
+LONGEST = 1000
+"""Bytes of a value whose bits are tried: each try takes the crc32 of the row, so the time grows with the square."""
+
+
 def _one_bit_off(value: Value) -> Iterator[Value]:
+    if isinstance(value, bytes | str) and len(value) > LONGEST:
+        return
     if isinstance(value, int):
         yield from (value ^ 1 << bit for bit in range(63))
         yield value ^ -(1 << 63)
