@@ -108,4 +108,6 @@ def command(context: typer.Context) -> Iterator[Settings]:
 
 
 def _printable(message: str) -> str:
-    return message.encode("utf-8", "backslashreplace").decode()
+    from mmsearch.cli import render
+
+    return render.safe(message)

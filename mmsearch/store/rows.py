@@ -50,6 +50,12 @@ class Record:
         return list(zip(self.spans, named, strict=True))
 
 
+NUMBERED = ("root", "item", "segment", "space", "embedding", "artifact", "run")
+"""The tables whose ids are never given twice."""
+GAP = 1_000_000
+"""Left free where it can't be known which ids were given."""
+
+
 def next_id(connection: Connection, table: str) -> int:
     """The next AUTOINCREMENT id. Ids are given out here, so that a whole batch is one statement a table."""
     last = connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}).scalar()

@@ -55,7 +55,7 @@ def folder_name(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
 
 
-FUNCTIONS: dict[str, Callable[..., object]] = {
+FUNCTIONS: dict[str, Callable[..., str | bytes | None]] = {
     function.__name__: function for function in (words, file_name, folder_name)
 }
 """What the triggers of the full-text tables call: a connection that writes must know them."""
