@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLES := build/samples
 
-.PHONY: setup check test bench bench-quality demo kill mini clean
+.PHONY: setup check test bench bench-quality demo kill replace mini clean
 
 setup: .venv/setup.stamp
 
@@ -33,6 +33,10 @@ bench-quality: setup
 
 kill: setup
 	$(BIN)/python -m tests.reliability.kill $(or $(N),10000) $(or $(SEED),1)
+
+# Sequences of files replaced by folders, links and the like, after each of which the catalog must be the tree.
+replace: setup
+	$(BIN)/python -m tests.reliability.replace $(or $(N),1000) $(or $(SEED),1)
 
 mini: setup
 	$(BIN)/python -m pip install --quiet -e ".[train]"

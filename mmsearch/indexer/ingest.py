@@ -32,11 +32,11 @@ from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
 from mmsearch.media.text_captions import REASON, may_be_caption
 from mmsearch.media.text_fit import fitted
-from mmsearch.store import roots
+from mmsearch.store import presence, roots
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
 from mmsearch.store.roots import Scope
-from mmsearch.types import Encoder, EncoderSpec, Failure, FileStat, FloatArray, Modality, State
+from mmsearch.types import Encoder, EncoderSpec, FileStat, FloatArray, Modality, State
 
 BATCH = 32
 """Pieces encoded at a time."""
@@ -71,6 +71,8 @@ class Ingest:
         """Files that keep the vectors of older spaces although this one's model failed on them."""
         self._progress, self._stop = progress, stop or threading.Event()
         self._displaced = Displaced()
+        self._unread: list[tuple[bytes, str]] = []
+        """Folders, mostly, of this scope that could not be read, and why."""
 
     def run(self, scopes: Sequence[Scope]) -> Summary:
         started = time.perf_counter()
@@ -82,11 +84,12 @@ class Ingest:
         return self.summary
 
     def _run_scope(self, scope: Scope, complete: bool) -> None:
-        offline = _is_offline(self.catalog, scope)
+        offline = presence.is_offline(self.catalog.reader, scope.root_id, scope.root)
         roots.set_offline(self.catalog, scope.root_id, offline)
         if offline:
             self.summary.offline.append(scope.root)
             return
+        self._unread.clear()
         self.catalog.start_listing()
         work = self._changed(scope, complete)
         if self.options.dry_run:
@@ -96,14 +99,19 @@ class Ingest:
             self._process(scope, work)
         if not self._stop.is_set():
             self._sweep(scope)
+            if not scope.start:
+                roots.note_device(self.catalog, scope)
+        if not self.options.dry_run:
+            self._record_unread(scope)
 
     # -- what to do -----------------------------------------------------------------------------------------------
 
     def _changed(self, scope: Scope, complete: bool) -> Iterator[Known]:
         """The listed files that need work; all others are counted here."""
         files = self._listed(scope)
+        learn = not scope.start and self.catalog.reader.setting(f"{presence.DEVICE}{scope.root_id}") is None
         while chunk := list(islice(files, LISTED)):
-            known = self.catalog.compare(scope.root_id, chunk, self.space.id, complete)
+            known = self.catalog.compare(scope.root_id, chunk, self.space.id, complete, learn)
             self.summary.unchanged += len(chunk) - len(known)
             spec, retry = self.encoder.spec, self.options.retry
             yield from (file for file in known if not remembered(file, scope.root, retry, spec, self.summary))
@@ -114,7 +122,8 @@ class Ingest:
         def failed(path: bytes, error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
                 reason = (error.strerror or "cannot be read").lower()
-                self.summary.failures.append(Failure(os.path.join(scope.root, path), State.TRANSIENT, reason))
+                self.summary.add(os.path.join(scope.root, path), State.TRANSIENT, reason)
+                self._unread.append((path, reason))
 
         return listed(self.catalog.folder, scope.root, scope.start, self.options, failed)
 
@@ -235,7 +244,8 @@ class Ingest:
     def _sweep(self, scope: Scope) -> None:
         """Mark as missing what was not listed and is not there. Being there unlisted (a new ignore rule) is fine."""
         unlisted = self.catalog.unlisted(scope.root_id, scope.start)
-        gone = [(item_id, path) for item_id, path in unlisted if _is_gone(os.path.join(scope.root, path))]
+        follow = self.options.follow_links
+        gone = [(item_id, path) for item_id, path in unlisted if presence.is_gone(scope.root, path, follow)]
         if not self.options.dry_run:
             self.catalog.mark_gone([item_id for item_id, _ in gone])
             captions = (path for _, path in gone if may_be_caption(path))
@@ -243,6 +253,15 @@ class Ingest:
             self.summary.missing += self.catalog.count_gone(scope.root_id, scope.start)
         else:
             self.summary.missing += len(gone) + self.catalog.count_gone(scope.root_id, scope.start)
+
+    def _record_unread(self, scope: Scope) -> None:
+        """Let `errors` name what could not be read; the sweep has dropped what earlier runs noted, if it can be now."""
+        known = "SELECT 1 FROM item WHERE root_id = ? AND path = ?"
+        fresh = dict(one for one in self._unread if not self.catalog.reader.query(known, (scope.root_id, one[0])))
+        records = [
+            Record(file=FileStat(path, 0, 0, 0), state=State.TRANSIENT, reason=reason) for path, reason in fresh.items()
+        ]
+        self.catalog.write_batch(scope.root_id, self.space.id, records)
 
 
 @dataclass(slots=True, eq=False)
@@ -271,26 +290,3 @@ class _File:
         if flow is not None and flow.ending is not None:
             return encoded(prepared, flow.ending, self.pieces, self.results)
         return prepared.record
-
-
-def _is_offline(catalog: Catalog, scope: Scope) -> bool:
-    """A root that can't be listed, or is empty after being full, is a drive that is not there."""
-    try:
-        with os.scandir(scope.root) as entries:
-            empty = next(entries, None) is None
-    except NotADirectoryError:
-        return False  # a single file was indexed
-    except OSError:
-        return True
-    return empty and roots.count_items(catalog, Scope(scope.root_id, scope.root, b"")) > 0
-
-
-def _is_gone(path: bytes) -> bool:
-    """False also when we may not look: what can't be seen is not known to be gone."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False

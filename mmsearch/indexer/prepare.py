@@ -20,7 +20,7 @@ from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.text_captions import REASON, beside, is_caption
 from mmsearch.store.catalog import Known, Record, Write
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import EncoderSpec, FileStat, FloatArray, State
+from mmsearch.types import EncoderSpec, FileStat, FloatArray, State, signed
 
 if TYPE_CHECKING:
     from mmsearch.indexer.flow import Flow
@@ -82,7 +82,7 @@ class Preparer:
         return os.path.join(self._root, known.file.path)
 
     def _recognise(self, known: Known, source: Source) -> Prepared:
-        file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
+        file = _as_read(known, source)
         identity = Source(b"", source.sha256, source.size, source.mtime_ns, source.inode)
         same = known.sha256 == source.sha256 and known.state in (State.OK, State.PARTIAL)
         if same and known.encoded:
@@ -125,6 +125,12 @@ class Preparer:
         return reader
 
 
+def _as_read(known: Known, source: Source) -> FileStat:
+    """With the time of change as it was when the file was listed: a change between the two is seen by the next run."""
+    numbers = signed(source.size), signed(source.mtime_ns), signed(source.inode)
+    return FileStat(known.file.path, *numbers, known.file.ctime_ns)
+
+
 def failed(known: Known, file: FileStat, error: MediaError) -> Record:
     """The record of a file that has no vectors, and why."""
     match error:
@@ -143,7 +149,7 @@ def encoded(
     """The record of a decoded file whose pieces (their content is not needed) were encoded to ``results``."""
     known, source = prepared.known, prepared.source
     assert source is not None
-    file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
+    file = _as_read(known, source)
     vectors = []
     for result in results:
         if isinstance(result, MediaError):

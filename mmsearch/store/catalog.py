@@ -24,6 +24,7 @@ from mmsearch.store.compare import (
     COUNT_GONE,
     HAS_VECTORS,
     LAST,
+    LEARN,
     SEEN,
     UNLISTED,
     Known,
@@ -150,11 +151,14 @@ class Catalog:
             connection.execute(text("DROP TABLE IF EXISTS temp.seen"))
             connection.execute(text(SEEN))
 
-    def compare(self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool) -> list[Known]:
+    def compare(
+        self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool, learn: bool = False
+    ) -> list[Known]:
         """Those of the listed files that are not simply unchanged and ``ok``.
 
-        ``complete``: no file lacks vectors in this space, so that needn't be asked file by file. The
-        comparison is one join (about 2 microseconds a file); unchanged files never become Python objects.
+        ``complete``: no file lacks vectors in this space, so that needn't be asked file by file. ``learn``: note when
+        the unchanged ones changed last, as a library of an older format does not know it. The comparison is one join
+        (about 2 microseconds a file); unchanged files never become Python objects.
         """
         values = {"root": root_id, "space": space_id, "complete": int(complete)}
         with self.transaction() as connection:
@@ -162,6 +166,9 @@ class Catalog:
             if files:
                 connection.exec_driver_sql(ADD, list(files))
             found = connection.execute(text(COMPARE), {**values, "first": first}).all()
+            if learn and files:
+                rest = [(f.ctime_ns, root_id, f.path, f.size, f.mtime_ns, f.inode) for f in files]
+                connection.exec_driver_sql(LEARN, rest)
         return [known(*row) for row in found]
 
     def unlisted(self, root_id: int, start: bytes) -> Iterator[tuple[int, bytes]]:

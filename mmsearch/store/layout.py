@@ -17,7 +17,7 @@ from mmsearch.store.lock import WriterLock
 
 CATALOG = "catalog.sqlite"
 ARTIFACTS = "artifacts"
-FORMAT = 2
+FORMAT = 3
 """The catalog format that this version writes: the number of the newest migration."""
 
 

@@ -24,7 +24,13 @@ def m002_words(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words)
+def m003_files(connection: Connection) -> None:
+    """When files changed last, and the beginnings of long files."""
+    for statement in _FILES.split(";\n\n"):
+        connection.execute(text(statement))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words, m003_files)
 
 
 def migrate(engine: Engine) -> None:
@@ -117,3 +123,7 @@ CREATE TRIGGER segment_text_delete AFTER DELETE ON segment WHEN old.text IS NOT 
 
 INSERT INTO setting (key, value) SELECT 'holds:' || e.space_id, group_concat(DISTINCT i.modality)
 FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id GROUP BY e.space_id"""
+
+# What the indexer needs to know of files as they are.
+_FILES = """\
+ALTER TABLE item ADD COLUMN ctime_ns INTEGER"""

@@ -54,6 +54,7 @@ item = Table(
     Column("lon", Float),
     Column("duration_s", Float),
     Column("caption", Text),  # words that stand beside the media
+    Column("ctime_ns", Integer),  # when its content, name or mode changed last; null: not known
 )
 
 segment = Table(
