@@ -109,7 +109,10 @@ class _Walker:
     pending: deque[_Folder] = field(default_factory=deque)
 
     def below(self, start: bytes) -> Iterator[FileStat]:
-        self.pending.append(_Folder(start, self._rules_above(start)))
+        try:
+            self.pending.append(_Folder(start, self._rules_above(start)))
+        except OSError as error:
+            self.on_error(start, error)
         while self.pending:
             # Folders are listed one after another, never nested: one open handle, however deep the tree.
             folder = self.pending.pop()
