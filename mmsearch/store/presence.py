@@ -1,11 +1,14 @@
-"""What is on the disk now: files that are gone, and drives that are not there."""
+"""What is on the disk now, beside what was there: files that are gone or changed, drives that are not there."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from mmsearch.types import FileStat
 
 if TYPE_CHECKING:
     from mmsearch.store.reader import Reader
@@ -77,3 +80,21 @@ def _nothing_is_there(reader: Reader, root_id: int, root: bytes) -> bool:
 
 
 _PRESENT = "SELECT path FROM item WHERE root_id = ? AND path > ? AND gone IS NULL ORDER BY path LIMIT 1000"
+
+
+class Content(NamedTuple):
+    """What an item was when it was indexed."""
+
+    file: FileStat
+    sha256: bytes
+
+
+def contents(reader: Reader, item_ids: Sequence[int]) -> dict[int, Content]:
+    """What these items were, those that exist; a copy of one must be just that."""
+    columns, found = ", ".join(FileStat._fields), dict[int, Content]()
+    for start in range(0, len(item_ids), 1000):
+        chunk = list(item_ids[start : start + 1000])
+        where = f"id IN ({','.join('?' * len(chunk))}) AND sha256 IS NOT NULL"
+        for item_id, sha256, *status in reader.query(f"SELECT id, sha256, {columns} FROM item WHERE {where}", chunk):
+            found[item_id] = Content(FileStat(*status), sha256)
+    return found

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 from random import Random
 
 import pytest
 
 from mmsearch import Library
+from mmsearch.cli.collect import collect
 from mmsearch.indexer.ingest import Options
 from mmsearch.store import presence
+from mmsearch.store.presence import contents
 
 from .harness.world import World
 from .replace import check_sequence
@@ -282,3 +288,113 @@ def test_a_folder_that_can_be_read_again_leaves_no_trace(library, world, monkeyp
     assert present(library) == set(world.files)
     with Library(library.folder) as opened:
         assert opened.reader.failures() == []
+
+
+# -- copies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(library, world, tmp_path):
+    """Copy what a question finds; gives what was done."""
+
+    def copy(name: str = "copies"):
+        with Library(library.folder) as opened:
+            hits = opened.search("red", k=1000).hits
+            return collect(hits, str(tmp_path / name), "copy", contents(opened.reader, [hit.item_id for hit in hits]))
+
+    return copy
+
+
+def test_a_copy_is_what_was_found_or_none(library, world, copied, tmp_path) -> None:
+    """A link that took a file's place was followed, and what it led to was copied as if it had been found."""
+    index(library, world)
+    linked, changed, strange, gone = sorted(world.files)[:4]
+    secret = world.root + b".secret"
+    with open(secret, "wb") as file:
+        file.write(b"secret")
+    for path in (linked, strange, gone):
+        os.unlink(path)
+    os.symlink(secret, linked)
+    with open(changed, "ab") as file:
+        file.write(b"more")
+    os.mkfifo(strange)
+    done = copied()
+    assert (done.new, len(done.failed)) == (len(world.files) - 4, 4)
+    reasons = {why.rpartition(": ")[2] for why in done.failed}
+    assert reasons == {
+        "is a link now",
+        "changed since it was indexed",
+        "not a regular file",
+        "no such file or directory",
+    }
+    expected = {os.path.basename(path): sha for path, sha in world.files.items() if path not in sorted(world.files)[:4]}
+    found = {
+        os.fsencode(path.name): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (tmp_path / "copies").iterdir()
+    }
+    assert found == expected
+
+
+def test_a_file_that_was_found_through_a_link_is_copied_through_it(library, world, copied) -> None:
+    link = os.path.join(world.root, b"link.png")
+    outside = world.root + b".outside.png"
+    os.rename(min(world.files), outside)
+    os.symlink(outside, link)
+    index(library, world, follow_links=True)
+    done = copied()
+    assert (done.new, done.failed) == (len(world.files), [])
+
+
+def test_a_copy_keeps_the_mode_of_its_source(library, world, copied, tmp_path) -> None:
+    for number, path in enumerate(sorted(world.files)):
+        os.chmod(path, (0o600, 0o640, 0o644)[number % 3])
+    index(library, world)
+    copied()
+    for number, path in enumerate(sorted(world.files)):
+        copy = os.path.join(os.fsencode(tmp_path), b"copies", os.path.basename(path))
+        assert os.stat(copy).st_mode & 0o777 == (0o600, 0o640, 0o644)[number % 3]
+
+
+def test_a_killed_copy_leaves_no_half_under_its_name(library, world, tmp_path) -> None:
+    """Half a file stood under its final name, and the next run kept it and made another."""
+    path = min(world.files)
+    with open(path, "ab") as file:
+        file.write(bytes(64 * 1024 * 1024))
+    index(library, world)
+    target = tmp_path / "copies"
+    target.mkdir()
+    (target / ".mmsearch-notes.part").write_text("somebody's own")
+    program = (
+        "import os, signal, sys\nfrom mmsearch.cli import collect\nfrom mmsearch.cli.app import main\n"
+        "collect._keep_mode = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\nmain()"
+    )
+    arguments = ["--library", library.folder, "query", "red", "-k", "1000", "--copy-to", str(target)]
+    killed = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = {name for name in os.listdir(target) if not name.startswith(".")}
+    assert left == set() and len(os.listdir(target)) == 2
+    done = subprocess.run([sys.executable, "-m", "mmsearch", *arguments], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = {os.path.basename(path) for path in world.files} | {b".mmsearch-notes.part"}
+    assert set(os.listdir(os.fsencode(target))) == names
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_no_copy_overwrites_what_comes_between(library, world, copied, tmp_path, monkeypatch, links) -> None:
+    """Also on a disk without hard links."""
+    index(library, world)
+    name = os.fsdecode(os.path.basename(min(world.files)))
+    link = os.link
+
+    def raced(half, final, **how):
+        if not os.path.lexists(final) and os.path.basename(final) == os.fsencode(name):
+            with open(final, "wb") as file:
+                file.write(b"mine")
+        if not links:
+            raise PermissionError(1, "Operation not permitted")
+        link(half, final, **how)
+
+    monkeypatch.setattr(os, "link", raced)
+    assert copied().failed == []
+    assert (tmp_path / "copies" / name).read_bytes() == b"mine"
+    assert len(os.listdir(tmp_path / "copies")) == len(world.files) + 1
