@@ -131,13 +131,21 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
+        closed = threading.Event()
         preparer = Preparer(
-            self.catalog.folder, scope.root, self.space, spec, self._decode, options.follow_links, self._displaced
+            self.catalog.folder,
+            scope.root,
+            self.space,
+            spec,
+            self._decode,
+            options.follow_links,
+            self._displaced,
+            lambda: closed.is_set() or self._stop.is_set(),
         )
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
-            with closing(flow(preparer, self._until_stopped(work), options.workers, WINDOW)) as prepared:
+            with closing(flow(preparer, self._until_stopped(work), options.workers, WINDOW, closed)) as prepared:
                 for some in self._encoded(prepared):
                     ready += self._records(scope, some)
                     if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
@@ -195,7 +203,7 @@ class Ingest:
             record = file.record()
             if record is not None:
                 records.append((prepared, record))
-            elif prepared.flow is not None:
+            elif prepared.left or prepared.flow is not None:
                 continue
             elif known.item_id is not None:
                 self.catalog.mark_gone([known.item_id])  # the sweep counts it

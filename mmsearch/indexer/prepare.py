@@ -15,7 +15,7 @@ import numpy as np
 
 from mmsearch.errors import MediaError, Transient, Unsupported
 from mmsearch.indexer.displaced import Displaced
-from mmsearch.media.files import Source, read
+from mmsearch.media.files import Source, Stopped, read
 from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.text_captions import REASON, beside, is_caption
 from mmsearch.store.catalog import Known, Record, Write
@@ -42,6 +42,8 @@ class Prepared:
     record: Record | None = None
     caption: str | None = None
     reused: bool = False
+    left: bool = False
+    """The run was stopped before its end: what is known of it stays as it is."""
 
 
 class Preparer:
@@ -56,9 +58,11 @@ class Preparer:
         decode: Decode,
         follow_links: bool,
         displaced: Displaced,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._folder, self._root, self._space, self._spec = folder, root, space, spec
         self._decode, self._follow_links, self._displaced = decode, follow_links, displaced
+        self._stopped = stopped
         self._local = threading.local()
         self._readers: list[Reader] = []
 
@@ -71,8 +75,10 @@ class Preparer:
         if is_caption(path):
             return Prepared(known, record=failed(known, known.file, Unsupported(REASON)))
         try:
-            source = read(path, self._spec, follow_links=self._follow_links)
+            source = read(path, self._spec, follow_links=self._follow_links, stopped=self._stopped)
             return self._recognise(known, source)
+        except Stopped:
+            return Prepared(known, left=True)
         except FileNotFoundError:
             return Prepared(known)
         except MediaError as error:
