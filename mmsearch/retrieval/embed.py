@@ -14,8 +14,6 @@ from mmsearch.types import Asked, Encoder, FloatArray, Modality, require_same_sp
 
 MOST_PIECES = 32
 """Of a long sound or a film the question is the mean of its first pieces."""
-MOST_BYTES, TIMEOUT_S = 64 * 1024 * 1024, 20.0
-"""Of what is fetched from an address."""
 
 
 def embed(encoder: Encoder, parts: Sequence[Asked], space: Space, *, allow_url: bool = False) -> FloatArray:
@@ -71,19 +69,10 @@ def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
 
 def _fetched(encoder: Encoder, address: str) -> FloatArray:
     import tempfile
-    from urllib.error import URLError
-    from urllib.request import Request, urlopen
 
-    try:
-        # The parser lets only http and https through.
-        request = Request(address, headers={"User-Agent": "mmsearch"})
-        with urlopen(request, timeout=TIMEOUT_S) as response:
-            data = response.read(MOST_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
-        raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
+    from mmsearch.retrieval.fetch import fetch
+
     with tempfile.NamedTemporaryFile(prefix="mmsearch-") as file:
-        file.write(data)
+        fetch(address, file)
         file.flush()
         return file_vector(encoder, file.name, address)
