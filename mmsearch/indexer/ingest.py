@@ -1,8 +1,8 @@
 """The indexing loop: walk, compare, decode on threads, encode in batches, commit, sweep.
 
 Memory is bounded by constants, neither by the corpus nor by the length of a film: files are listed in chunks, at most
-``WINDOW`` of them are in flight, and the next few pieces of each are all that is held. Decoding runs on threads while
-a batch is encoded.
+``WINDOW`` of them are in flight, the next few pieces of each are all that is held, and what is encoded of a long one
+waits in the catalog (`staging`). Decoding runs on threads while a batch is encoded.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
+
+import numpy as np
 
 from mmsearch.errors import MediaError
 from mmsearch.indexer import captions as captions_of
@@ -32,7 +34,7 @@ from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
 from mmsearch.media.text_captions import REASON, may_be_caption
 from mmsearch.media.text_fit import fitted
-from mmsearch.store import presence, roots
+from mmsearch.store import presence, roots, staging
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
 from mmsearch.store.roots import Scope
@@ -80,6 +82,8 @@ class Ingest:
         for scope in scopes:
             self._run_scope(scope, complete)
         self.summary.interrupted = self._stop.is_set()
+        if not self.summary.interrupted and not self.options.dry_run:
+            self.catalog.drop_staged()
         self.summary.seconds = time.perf_counter() - started
         return self.summary
 
@@ -146,7 +150,7 @@ class Ingest:
         committed = time.monotonic()
         try:
             with closing(flow(preparer, self._until_stopped(work), options.workers, WINDOW, closed)) as prepared:
-                for some in self._encoded(prepared):
+                for some in self._encoded(scope, prepared):
                     ready += self._records(scope, some)
                     if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
                         self._commit(scope, ready)
@@ -165,17 +169,19 @@ class Ingest:
                 return
             yield one
 
-    def _encoded(self, prepared: Iterator[Prepared]) -> Iterator[list[_File]]:
+    def _encoded(self, scope: Scope, prepared: Iterator[Prepared]) -> Iterator[list[_File]]:
         """Encode pieces ``BATCH`` at a time, whatever file they come from; gives files when they are done."""
+        begun = staging.begun(self.catalog.reader, scope.root_id, self.space.id)
         files: list[_File] = []
         batch: list[tuple[_File, Piece]] = []
         for one in self._until_stopped(prepared):
-            files.append(_File(one))
+            files.append(self._file(scope, one, begun))
             for piece in self._until_stopped(files[-1]):
                 batch.append((files[-1], piece))
                 if len(batch) >= (TEXTS if piece.modality is Modality.TEXT else BATCH):
                     self._encode(batch)
                     batch = []
+                    self._stage(files[-1])
                     yield files[:-1]
                     del files[:-1]
             if not batch or len(files) >= COMMIT_ROWS:
@@ -184,6 +190,28 @@ class Ingest:
                 files, batch = [], []
         self._encode(batch)
         yield files
+
+    def _file(self, scope: Scope, prepared: Prepared, begun: Mapping[bytes, bytes]) -> _File:
+        """A file on its way, with what an earlier run did of it if its content is the same."""
+        source, path = prepared.source, prepared.known.file.path
+        if source is None:
+            return _File(prepared)
+        place = staging.Place(scope.root_id, path, self.space.id, source.sha256)
+        done = staging.keys(self.catalog.reader, place) if begun.get(path) == source.sha256 else iter(())
+        return _File(prepared, place, done)
+
+    def _stage(self, file: _File) -> None:
+        """Commit what is encoded of a long file, so that it need not be held."""
+        if len(file.results) < staging.AT_ONCE or file.place is None:
+            return
+        failures = [result for result in file.results if isinstance(result, MediaError)]
+        if not failures:
+            vectors = [result for result in file.results if not isinstance(result, MediaError)]
+            keys = [staging.key(piece.span, piece.detail) for piece in file.pieces]
+            staging.stage(self.catalog, file.place, file.staged, keys, np.stack(vectors))
+            file.staged += len(keys)
+        file.pieces.clear()
+        file.results[:] = failures[:1]
 
     def _encode(self, batch: Sequence[tuple[_File, Piece]]) -> None:
         """Give every file the results of its pieces, in order."""
@@ -277,6 +305,10 @@ class _File:
     """A file and what became of its pieces so far."""
 
     prepared: Prepared
+    place: staging.Place | None = None
+    done: Iterator[staging.Key] = field(default_factory=lambda: iter(()))
+    """What an earlier run did of it."""
+    staged: int = 0
     pieces: list[Piece] = field(default_factory=list)
     results: list[FloatArray | MediaError] = field(default_factory=list)
     failure: MediaError | None = None
@@ -285,6 +317,10 @@ class _File:
         """Its pieces; kept are only their places."""
         try:
             for piece in self.prepared.flow or ():
+                if next(self.done, None) == staging.key(piece.span, piece.detail):
+                    self.staged += 1
+                    continue
+                self.done = iter(())  # that was all, or it is decoded in another way now
                 self.pieces.append(replace(piece, content=""))
                 yield piece
         except MediaError as error:
@@ -296,5 +332,5 @@ class _File:
         if self.failure is not None:
             return failed(prepared.known, prepared.known.file, self.failure)
         if flow is not None and flow.ending is not None:
-            return encoded(prepared, flow.ending, self.pieces, self.results)
+            return encoded(prepared, flow.ending, self.pieces, self.results, self.staged)
         return prepared.record

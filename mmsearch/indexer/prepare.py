@@ -150,9 +150,16 @@ def failed(known: Known, file: FileStat, error: MediaError) -> Record:
 
 
 def encoded(
-    prepared: Prepared, ending: Ending, pieces: Sequence[Piece], results: Sequence[FloatArray | MediaError]
+    prepared: Prepared,
+    ending: Ending,
+    pieces: Sequence[Piece],
+    results: Sequence[FloatArray | MediaError],
+    staged: int = 0,
 ) -> Record:
-    """The record of a decoded file whose pieces (their content is not needed) were encoded to ``results``."""
+    """The record of a decoded file whose pieces (their content is not needed) were encoded to ``results``.
+
+    So many pieces before them are ``staged``.
+    """
     known, source = prepared.known, prepared.source
     assert source is not None
     file = _as_read(known, source)
@@ -174,5 +181,6 @@ def encoded(
         spans=tuple(piece.span for piece in pieces),
         details=tuple(piece.detail for piece in pieces),
         caption=prepared.caption or ending.caption,
-        vectors=np.stack(vectors),
+        vectors=np.stack(vectors) if vectors else None,
+        staged=staged,
     )

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from mmsearch.errors import StorageFull
-from mmsearch.store import layout, rows, schema
+from mmsearch.store import layout, rows, schema, staging
 from mmsearch.store.compare import (
     ADD,
     BELOW,
@@ -193,11 +193,23 @@ class Catalog:
         with self.transaction() as connection:
             rows.delete_items(connection, replaced)
             items = rows.insert_items(connection, root_id, inserted)
+            # The beginnings of long files come before their ends, so that their ids do.
+            long = [pair for pair in zip(items, inserted, strict=True) if pair[1].staged]
+            long += [(r.item_id, r) for r in filled if r.staged and r.item_id is not None]
+            for item_id, record in long:
+                staging.take(connection, root_id, space_id, item_id, record)
+            staging.drop(connection, root_id, space_id, [record.file.path for _, record in long])
             segments = rows.insert_segments(connection, zip(items, inserted, strict=True))
             segments += [rows.segments_of(connection, r) for r in filled]
             rows.insert_embeddings(connection, space_id, zip(segments, inserted + filled, strict=True))
             rows.note_held(connection, space_id, inserted + filled)
             rows.touch(connection, touched)
+
+    def drop_staged(self) -> None:
+        """Forget the beginnings of files: a run came to its end, and has no use for them."""
+        with self.transaction() as connection:
+            if connection.execute(text("SELECT 1 FROM staged LIMIT 1")).scalar():
+                connection.execute(text("DELETE FROM staged"))
 
     def set_captions(self, captions: Sequence[tuple[int, str | None]]) -> None:
         """Note what stands beside these items (id, caption); their vectors and ids stay."""
@@ -271,7 +283,7 @@ class Catalog:
     def drop_space(self, space_id: int) -> None:
         """Forget a space with its vectors, its indexes and its runs; the files stay known."""
         with self.transaction() as connection:
-            for table in (schema.embedding, schema.artifact, schema.run):
+            for table in (schema.embedding, schema.artifact, schema.run, schema.staged):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
             about = [f"{HOLDS}{space_id}", f"{TUNED}{space_id}"]
             connection.execute(delete(schema.setting).where(schema.setting.c.key.in_(about)))

@@ -126,4 +126,9 @@ FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.i
 
 # What the indexer needs to know of files as they are.
 _FILES = """\
-ALTER TABLE item ADD COLUMN ctime_ns INTEGER"""
+ALTER TABLE item ADD COLUMN ctime_ns INTEGER;
+
+CREATE TABLE staged (
+  root_id INTEGER NOT NULL, path BLOB NOT NULL, space_id INTEGER NOT NULL, sha256 BLOB NOT NULL,
+  number INTEGER NOT NULL, start REAL, "end" REAL, unit TEXT, modality TEXT, text TEXT, page INTEGER,
+  vector BLOB NOT NULL, crc32 INTEGER NOT NULL, PRIMARY KEY (root_id, path, space_id, number)) WITHOUT ROWID"""

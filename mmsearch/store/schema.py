@@ -90,6 +90,24 @@ embedding = Table(
     Column("crc32", Integer),
 )
 
+staged = Table(  # segments of files whose end is not encoded yet, as those of `segment` and `embedding`; see `staging`
+    "staged",
+    metadata,
+    Column("root_id", Integer, primary_key=True),
+    Column("path", BLOB, primary_key=True),
+    Column("space_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("sha256", BLOB),
+    Column("start", Float),
+    Column("end", Float),
+    Column("unit", Text),
+    Column("modality", Text),
+    Column("text", Text),
+    Column("page", Integer),
+    Column("vector", BLOB),
+    Column("crc32", Integer),
+)
+
 artifact = Table(
     "artifact",
     metadata,
