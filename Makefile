@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLES := build/samples
 
-.PHONY: setup check test bench bench-quality demo kill rot questions mini clean
+.PHONY: setup check test bench bench-quality demo kill rot questions replace mini clean
 
 setup: .venv/setup.stamp
 
@@ -42,6 +42,10 @@ rot: setup
 # Odd questions and options: none may make a library look damaged.
 questions: setup
 	MMSEARCH_QUESTIONS=$(or $(N),2000) $(BIN)/python -m pytest tests/reliability/test_questions.py
+
+# Sequences of files replaced by folders, links and the like, after each of which the catalog must be the tree.
+replace: setup
+	$(BIN)/python -m tests.reliability.replace $(or $(N),1000) $(or $(SEED),1)
 
 mini: setup
 	$(BIN)/python -m pip install --quiet -e ".[train]"

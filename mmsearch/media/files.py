@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -71,8 +71,21 @@ class Source:
                 raise Transient("changed while it was read")
 
 
-def read(path: bytes, spec: EncoderSpec | None = None, *, follow_links: bool = False, limit: int = MAX_BYTES) -> Source:
+class Stopped(Exception):
+    """Nobody wants the file any more."""
+
+
+def read(
+    path: bytes,
+    spec: EncoderSpec | None = None,
+    *,
+    follow_links: bool = False,
+    limit: int = MAX_BYTES,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Source:
     """Read a regular file that holds something that ``spec``'s encoder takes. Of any other only the head is read.
+
+    ``stopped`` is asked at every mebibyte; once it says so, this raises ``Stopped``.
 
     Raises ``FileNotFoundError`` for a file that is gone, ``Unsupported`` for content that is not indexed or a
     link that is not to be followed, ``Rejected`` for what is no regular file, is empty, or has more than ``limit``
@@ -80,14 +93,16 @@ def read(path: bytes, spec: EncoderSpec | None = None, *, follow_links: bool = F
     """
     try:
         for _ in range(ATTEMPTS):
-            if (source := _read_once(path, spec, follow_links, limit)) is not None:
+            if (source := _read_once(path, spec, follow_links, limit, stopped)) is not None:
                 return source
     except OSError as error:
         raise _outcome(error) from error
     raise Transient("changed while it was read")
 
 
-def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit: int) -> Source | None:
+def _read_once(
+    path: bytes, spec: EncoderSpec | None, follow_links: bool, limit: int, stopped: Callable[[], bool]
+) -> Source | None:
     """None when the file changed under us."""
     more = 0 if follow_links else os.O_NOFOLLOW
     with open(path, "rb", opener=lambda name, flags: _without_waiting(name, flags | more)) as file:
@@ -100,19 +115,21 @@ def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit:
             raise Rejected(f"larger than {limit // (1024 * 1024)} MiB")
         file.seek(0)
         # One byte more than there should be, so that growth shows; never the endless tail of a growing file.
-        sha256, count = _digest(file, before.st_size + 1)
+        sha256, count = _digest(file, before.st_size + 1, stopped)
         after = os.fstat(file.fileno())
     if count != before.st_size or _identity(before) != _identity(after):
         return None
     return Source(head, sha256, before.st_size, before.st_mtime_ns, before.st_ino, path)
 
 
-def _digest(file: BinaryIO, most: int) -> tuple[bytes, int]:
+def _digest(file: BinaryIO, most: int, stopped: Callable[[], bool]) -> tuple[bytes, int]:
     """The sha256 of a file's first ``most`` bytes, and how many there were; a mebibyte is held at a time."""
     digest, count = hashlib.sha256(), 0
     while chunk := file.read(min(_CHUNK, most - count)):
         digest.update(chunk)
         count += len(chunk)
+        if stopped():
+            raise Stopped
     return digest.digest(), count
 
 

@@ -23,8 +23,6 @@ MOST_PIECES = 32
 """Of a long sound or a film, or of a long part of it, the question is the mean of its first pieces."""
 AT_ONCE = 256
 """Texts encoded at a time."""
-MOST_BYTES, TIMEOUT_S = 64 * 1024 * 1024, 20.0
-"""Of what is fetched from an address."""
 
 
 def embed(encoder: Encoder, parts: Sequence[Asked], space: Space, *, allow_url: bool = False) -> FloatArray:
@@ -117,19 +115,10 @@ def _track(stream: Pieces) -> Iterator[Piece]:
 
 def _fetched(encoder: Encoder, address: str) -> FloatArray:
     import tempfile
-    from urllib.error import URLError
-    from urllib.request import Request, urlopen
+
+    from mmsearch.retrieval.fetch import fetch
 
     with tempfile.NamedTemporaryFile(prefix="mmsearch-") as file:
-        try:
-            # The parser lets only http and https through.
-            request = Request(address, headers={"User-Agent": "mmsearch"})
-            with urlopen(request, timeout=TIMEOUT_S) as response:
-                while file.tell() <= MOST_BYTES and (data := response.read(2**20)):
-                    file.write(data)
-        except (URLError, OSError, ValueError) as error:
-            raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
-        if file.tell() > MOST_BYTES:
-            raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
+        fetch(address, file)
         file.flush()
         return file_vector(encoder, file.name, address)

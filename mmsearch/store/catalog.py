@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from mmsearch.errors import Damaged, Locked, StorageFull
-from mmsearch.store import layout, rows, rowsums, schema, triggers
+from mmsearch.store import layout, rows, rowsums, schema, staging, triggers
 from mmsearch.store.compare import (
     ADD,
     BELOW,
@@ -24,6 +24,7 @@ from mmsearch.store.compare import (
     COUNT_GONE,
     HAS_VECTORS,
     LAST,
+    LEARN,
     SEEN,
     UNLISTED,
     Known,
@@ -166,11 +167,14 @@ class Catalog:
             connection.execute(text("DROP TABLE IF EXISTS temp.seen"))
             connection.execute(text(SEEN))
 
-    def compare(self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool) -> list[Known]:
+    def compare(
+        self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool, learn: bool = False
+    ) -> list[Known]:
         """Those of the listed files that are not simply unchanged and ``ok``.
 
-        ``complete``: no file lacks vectors in this space, so that needn't be asked file by file. The
-        comparison is one join (about 2 microseconds a file); unchanged files never become Python objects.
+        ``complete``: no file lacks vectors in this space, so that needn't be asked file by file. ``learn``: note when
+        the unchanged ones changed last, as a library of an older format does not know it. The comparison is one join
+        (about 2 microseconds a file); unchanged files never become Python objects.
         """
         values = {"root": root_id, "space": space_id, "complete": int(complete)}
         with self.transaction() as connection:
@@ -178,6 +182,9 @@ class Catalog:
             if files:
                 connection.exec_driver_sql(ADD, list(files))
             found = connection.execute(text(COMPARE), {**values, "first": first}).all()
+            if learn and files:
+                rest = [(f.ctime_ns, root_id, f.path, f.size, f.mtime_ns, f.inode) for f in files]
+                connection.exec_driver_sql(LEARN, rest)
         return [known(*row) for row in found]
 
     def unlisted(self, root_id: int, start: bytes) -> Iterator[tuple[int, bytes]]:
@@ -202,11 +209,23 @@ class Catalog:
         with self.transaction() as connection:
             rows.delete_items(connection, replaced)
             items = rows.insert_items(connection, root_id, inserted)
+            # The beginnings of long files come before their ends, so that their ids do.
+            long = [pair for pair in zip(items, inserted, strict=True) if pair[1].staged]
+            long += [(r.item_id, r) for r in filled if r.staged and r.item_id is not None]
+            for item_id, record in long:
+                staging.take(connection, root_id, space_id, item_id, record)
+            staging.drop(connection, root_id, space_id, [record.file.path for _, record in long])
             segments = rows.insert_segments(connection, zip(items, inserted, strict=True))
             segments += [rows.segments_of(connection, r) for r in filled]
             rows.insert_embeddings(connection, space_id, zip(segments, inserted + filled, strict=True))
             rows.note_held(connection, space_id, inserted + filled)
             rows.touch(connection, touched)
+
+    def drop_staged(self) -> None:
+        """Forget the beginnings of files: a run came to its end, and has no use for them."""
+        with self.transaction() as connection:
+            if connection.execute(text("SELECT 1 FROM staged LIMIT 1")).scalar():
+                connection.execute(text("DELETE FROM staged"))
 
     def set_captions(self, captions: Sequence[tuple[int, str | None]]) -> None:
         """Note what stands beside these items (id, caption); their vectors and ids stay."""
@@ -280,7 +299,7 @@ class Catalog:
     def drop_space(self, space_id: int) -> None:
         """Forget a space with its vectors, its indexes and its runs; the files stay known."""
         with self.transaction() as connection:
-            for table in (schema.embedding, schema.artifact, schema.run, schema.bank, schema.level):
+            for table in (schema.embedding, schema.artifact, schema.run, schema.bank, schema.level, schema.staged):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
             about = [f"{HOLDS}{space_id}", f"{TUNED}{space_id}"]
             connection.execute(delete(schema.setting).where(schema.setting.c.key.in_(about)))

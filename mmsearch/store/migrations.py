@@ -33,11 +33,12 @@ def m002_words(execute: Execute) -> None:
 
 
 def m003_answers(execute: Execute) -> None:
-    """Folders apart from names, the kind of every segment, the yardstick of each space, a crc32 of every row.
+    """Folders apart from names, the kind of every segment, the yardstick of each space, when files changed last, the
+    beginnings of long files, a crc32 of every row.
 
     Triggers leave the file (`triggers`), and what older versions skipped is looked at again.
     """
-    for statement in (*_BARE, *_ANSWERS.split(";\n\n"), *_SUMS):
+    for statement in (*_BARE, *_ANSWERS.split(";\n\n"), *_FILES.split(";\n\n"), *_SUMS):
         execute(statement)
 
 
@@ -219,3 +220,12 @@ CREATE TABLE bank (
 CREATE TABLE level (
   space_id INTEGER NOT NULL REFERENCES space(id), modality TEXT NOT NULL, mean BLOB NOT NULL, spread REAL NOT NULL,
   rows INTEGER NOT NULL, crc32 INTEGER, PRIMARY KEY (space_id, modality)) WITHOUT ROWID"""
+
+# What the indexer needs to know of files as they are.
+_FILES = """\
+ALTER TABLE item ADD COLUMN ctime_ns INTEGER;
+
+CREATE TABLE staged (
+  root_id INTEGER NOT NULL, path BLOB NOT NULL, space_id INTEGER NOT NULL, sha256 BLOB NOT NULL,
+  number INTEGER NOT NULL, start REAL, "end" REAL, unit TEXT, modality TEXT, text TEXT, page INTEGER,
+  vector BLOB NOT NULL, crc32 INTEGER NOT NULL, PRIMARY KEY (root_id, path, space_id, number)) WITHOUT ROWID"""

@@ -1,7 +1,7 @@
 """A crc32 of every row, so that `check` sees what rots where no index of SQLite's contradicts it.
 
-`embedding` has one of its vector, and its numbers stand in a unique index as well; all other tables have the column
-``crc32``, which the writer's triggers fill (`triggers`).
+`embedding` and `staged` have one of their vectors, and their numbers stand in unique indexes; all other tables have
+the column ``crc32``, which the writer's triggers fill (`triggers`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "root": ("id", "path", "offline"),
     "item": (
         *("id", "root_id", "path", "size", "mtime_ns", "inode", "sha256", "modality", "state", "reason", "gone"),
-        *("added", "width", "height", "taken", "camera", "lat", "lon", "duration_s", "caption"),
+        *("added", "width", "height", "taken", "camera", "lat", "lon", "duration_s", "caption", "ctime_ns"),
     ),
     "folder": ("id", "root_id", "path", "files"),
     "segment": ("id", "item_id", "start", "end", "unit", "modality", "text", "page"),

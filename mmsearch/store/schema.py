@@ -60,6 +60,7 @@ item = Table(
     Column("lon", Float),
     Column("duration_s", Float),
     Column("caption", Text),  # words that stand beside the media
+    Column("ctime_ns", Integer),  # when its content, name or mode changed last; null: not known
     _crc(),
 )
 
@@ -125,6 +126,24 @@ level = Table(
     Column("spread", Float),  # of a question without meaning against one of them
     Column("rows", Integer),  # how many were sampled
     _crc(),
+)
+
+staged = Table(  # segments of files whose end is not encoded yet, as those of `segment` and `embedding`; see `staging`
+    "staged",
+    metadata,
+    Column("root_id", Integer, primary_key=True),
+    Column("path", BLOB, primary_key=True),
+    Column("space_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("sha256", BLOB),
+    Column("start", Float),
+    Column("end", Float),
+    Column("unit", Text),
+    Column("modality", Text),
+    Column("text", Text),
+    Column("page", Integer),
+    Column("vector", BLOB),
+    Column("crc32", Integer),
 )
 
 artifact = Table(

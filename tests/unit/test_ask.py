@@ -88,7 +88,7 @@ def test_files_are_parts_of_a_question(library, tmp_path):
     assert names(library.ask(Query(parts=minus, k=1))) == ["3.jpg"]
 
 
-def test_an_address_is_fetched_only_when_allowed(library, tmp_path):
+def test_an_address_is_fetched_only_when_allowed(library, tmp_path, monkeypatch):
     stock(library.folder, PLAIN)
     Image.new("RGB", (9, 9), BLUE).save(tmp_path / "mine.png")
     (tmp_path / "page.html").write_text("<html>no picture</html>")
@@ -106,6 +106,9 @@ def test_an_address_is_fetched_only_when_allowed(library, tmp_path):
         query = Query(parts=(Asked("url", f"{address}/mine.png"),), k=1)
         with pytest.raises(UsageError, match="--allow-url"):
             library.ask(query)
+        with pytest.raises(UsageError, match="this machine or in a local network"):
+            library.ask(query, allow_url=True)
+        monkeypatch.setenv("MMSEARCH_ALLOW_PRIVATE", "1")
         assert names(library.ask(query, allow_url=True)) == ["3.jpg"]
         for bad in ("page.html", "nothing.png"):
             with pytest.raises(UsageError, match=bad):

@@ -213,11 +213,14 @@ def test_relocate_of_something_unknown_says_so_and_changes_nothing(catalog):
     assert catalog.reader.query("SELECT path FROM root") == [(b"/data",)]
 
 
-def test_gone_files_keep_their_vectors_and_rows_without_vectors_go(catalog):
+def test_gone_files_keep_their_vectors_and_rows_without_vectors_go(catalog, tmp_path):
     fill(catalog, [record(b"a.jpg"), Record(file=FileStat(b"b.jpg", 1, 1, 1), state=State.REJECTED, reason="broken")])
     catalog.mark_gone([item.id for item in catalog.reader.items()])
     assert [(item.path, item.state) for item in catalog.reader.items()] == [(b"/data/a.jpg", "missing")]
-    assert roots.prune(catalog) == [b"/data/a.jpg"]
+    assert roots.prune(catalog) == [], "its folder is not there"
+    (tmp_path / "photos" / "another").mkdir(parents=True)
+    roots.relocate(catalog, b"/data", bytes(tmp_path / "photos"))
+    assert roots.prune(catalog) == [bytes(tmp_path / "photos" / "a.jpg")]
     assert catalog.reader.items() == []
 
 

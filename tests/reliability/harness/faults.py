@@ -11,9 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
-from mmsearch.indexer import ingest
 from mmsearch.retrieval import search
-from mmsearch.store import artifacts, catalog, compare, layout, rows
+from mmsearch.store import artifacts, catalog, compare, layout, presence, rows
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import Artifact, Reader
 
@@ -141,7 +140,7 @@ def changes_told_by_size_alone() -> None:
 @fault("lost")
 def unplugged_drive_swept() -> None:
     """A root that is not there is taken for empty."""
-    ingest._is_offline = lambda *args: False
+    presence.is_offline = lambda *args: False
 
 
 @fault("lost", "query", models=True, kills=("commit write_batch: after", "commit start_run: after"))
