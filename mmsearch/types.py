@@ -247,6 +247,19 @@ class Query:
     sort: str = "score"
     """``score``, ``date`` (taken, or changed), ``taken``, ``added`` (newest first), ``path``; or ``date:asc``, ..."""
     group: Literal["day", "folder", "modality"] | None = None
+    moments: int = 1
+    """So many spans of each hit's file at most, the best ones that don't overlap."""
+
+
+class Moment(NamedTuple):
+    """A span of a hit's file, what it would be ranked by in its space, and its cosine (None without a vector)."""
+
+    span: Span
+    score: float
+    cosine: float | None
+    segment_id: int
+    page: int | None = None
+    text: str | None = None
 
 
 class Why(NamedTuple):
@@ -293,6 +306,8 @@ class Hit:
     """``taken``, or where the file does not say, when it was last changed; local ISO 8601."""
     group: str | None = None
     why: Why | None = None
+    moments: tuple[Moment, ...] = ()
+    """Its best spans, its own first, then best first; up to `Query.moments`. None of a whole file, such as a photo."""
 
 
 class State(StrEnum):

@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.render import shown
@@ -46,10 +46,7 @@ def collect(hits: Sequence[Hit], folder: str, how: str, ranked: bool = False) ->
         raise UsageError(f"{folder}: {(error.strerror or 'cannot be made').lower()}") from None
     done = Collected()
     digits = len(str(len(hits)))
-    for hit in hits:
-        if how == "clip" and (hit.span is None or hit.span.unit != "s"):
-            done.spanless += 1
-            continue
+    for hit in _spans(hits, done) if how == "clip" else hits:
         prefix = f"{hit.rank:0{digits}}_" if ranked else ""
         try:
             new = place(hit, os.path.join(os.fsencode(folder), prefix.encode() + os.path.basename(hit.path)))
@@ -62,6 +59,15 @@ def collect(hits: Sequence[Hit], folder: str, how: str, ranked: bool = False) ->
             done.new += new
             done.same += not new
     return done
+
+
+def _spans(hits: Sequence[Hit], done: Collected) -> Iterator[Hit]:
+    """A hit for each of its moments; what has no seconds is counted."""
+    for hit in hits:
+        if hit.span is None or hit.span.unit != "s":
+            done.spanless += 1
+            continue
+        yield from (replace(hit, span=moment.span) for moment in hit.moments)
 
 
 def _names(target: bytes) -> Iterator[bytes]:

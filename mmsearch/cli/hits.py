@@ -91,11 +91,11 @@ def fields(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
-        "cosine": None if hit.cosine is None else round(hit.cosine, 6),
+        "cosine": _rounded(hit.cosine),
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
         "path": hit.path,
         "modality": hit.modality,
-        "span": hit.span and {"start": hit.span.start, "end": hit.span.end, "unit": hit.span.unit},
+        "span": hit.span and span(hit.span),
         "page": hit.page,
         "text": hit.text,
         "taken": hit.taken,
@@ -107,7 +107,20 @@ def fields(hit: Hit) -> dict[str, Any]:
         "space": hit.space,
         "found_by": hit.found_by,
         "why": hit.why and why(hit.why),
+        "moments": [
+            {"span": span(one.span), "page": one.page, "text": one.text, "cosine": _rounded(one.cosine)}
+            for one in hit.moments
+        ],
     }
+
+
+def span(part: Span) -> dict[str, Any]:
+    """Where in a file, as JSON has it."""
+    return {"start": part.start, "end": part.end, "unit": part.unit}
+
+
+def _rounded(cosine: float | None) -> float | None:
+    return None if cosine is None else round(cosine, 6)
 
 
 def why(reasons: Why) -> dict[str, Any]:
@@ -180,7 +193,7 @@ def _table(answer: Answer, query: Query, preview: str | None, screen: Screen | N
             "confidence": confidence(hit.confidence) + (screen.mark(hit) if screen is not None else ""),
             "date": (hit.date or "-")[:19],
             "group": render.shown(os.fsencode(hit.group or "")),
-            "path": render.shown(hit.path) + where(hit.span, hit.page),
+            "path": render.shown(hit.path) + places(hit),
         }
         for hit in shown
     ]
@@ -202,6 +215,11 @@ def _reasons(reasons: Why) -> str:
 
 def confidence(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def places(hit: Hit) -> str:
+    """Where in the file its moments are."""
+    return "".join(dict.fromkeys(where(one.span, one.page) for one in hit.moments)) or where(hit.span, hit.page)
 
 
 def where(span: Span | None, page: int | None = None) -> str:

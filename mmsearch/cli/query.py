@@ -57,6 +57,7 @@ MinConfidence = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="Only hits of at least this confidence, 0 to 1", show_default="all"),
 ]
+Moments = Annotated[int, typer.Option(min=1, max=100, metavar="N", help="So many spans of each file at most")]
 Unique = Annotated[bool, typer.Option("--unique/--no-unique", help="Of near-duplicates only the best")]
 Sort = Annotated[
     str,
@@ -108,6 +109,7 @@ def command(
     dense: Annotated[bool, typer.Option("--dense", help="Short for --mode dense")] = False,
     min_confidence: MinConfidence = None,
     weak: weaker.Option = False,
+    moments: Moments = 1,
     unique: Unique = False,
     sort: Sort = "score",
     group_by: Group = None,
@@ -149,6 +151,7 @@ def command(
             group_by,
             mode=mode_of(mode, lexical=lexical, dense=dense),
             parts=said,
+            moments=moments,
         )
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
         if batch is not None:
@@ -183,6 +186,7 @@ def similar(
     until: Until = None,
     near: Near = None,
     min_confidence: MinConfidence = None,
+    moments: Moments = 1,
     unique: Unique = False,
     sort: Sort = "score",
     group_by: Group = None,
@@ -201,7 +205,9 @@ def similar(
 ) -> None:
     """Find files like a file: mmsearch similar photo.jpg."""
     with body(context) as settings:
-        query = options(k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by)
+        query = options(
+            k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by, moments=moments
+        )
         answer = settings.library().similar(path, query, device)
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)

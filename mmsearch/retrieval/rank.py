@@ -81,6 +81,11 @@ class Ranking:
         lists = [self._lists([one.question for one in asked], kind, depth) for kind in self._kinds]
         return [self._ranked(one, [some[i] for some in lists], depth, count) for i, one in enumerate(asked)]
 
+    def of(self, asked: Spoken, segments: Sequence[int]) -> list[Scored]:
+        """These segments as they are ranked, best first: those that are alive and pass the filters."""
+        pool = _Pool(self._reader, self._searcher, self._scale, self._chosen, asked, self._bare)
+        return pool.all_of(segments)
+
     def _ranked(self, asked: Spoken, lists: list[tuple[Bounded, float]], depth: int, count: int) -> list[Scored]:
         worded, unseen = self._worded(asked)
         pool = _Pool(self._reader, self._searcher, self._scale, self._chosen, asked, self._bare)
@@ -161,6 +166,11 @@ class _Pool:
             if len(best) == count:
                 break
         return list(best.values())
+
+    def all_of(self, segments: Sequence[int]) -> list[Scored]:
+        """Look at all of these segments, whatever they may score; best first."""
+        self._add(list(segments))
+        return sorted(self._scored, key=lambda one: (-one.score, -one.z, one.found.segment_id))
 
     def _add(self, segments: list[int]) -> None:
         self._seen.update(segments)

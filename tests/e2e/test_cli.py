@@ -77,7 +77,7 @@ def test_query_json_has_the_promised_shape(indexed, photos, tmp_path):
             "added",
             "date",
         ),
-        *("group", "item_id", "segment_id", "space", "found_by"),
+        *("group", "item_id", "segment_id", "space", "found_by", "moments"),
     }
     assert (hit["rank"], hit["path"], hit["modality"], hit["span"]) == (1, str(photos / "red.png"), "image", None)
     assert hit["space"] == document["spaces"][0]["space"]
