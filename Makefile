@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLES := build/samples
 
-.PHONY: setup check test bench bench-quality demo kill mini clean
+.PHONY: setup check test bench bench-quality demo kill rot questions replace mini clean
 
 setup: .venv/setup.stamp
 
@@ -34,6 +34,18 @@ bench-quality: setup
 
 kill: setup
 	$(BIN)/python -m tests.reliability.kill $(or $(N),10000) $(or $(SEED),1)
+
+# Flips single bits of every file of a library: `check --read-data` must see each that changes anything.
+rot: setup
+	$(BIN)/python -m tests.reliability.harness.rot $(or $(N),1000) $(or $(SEED),1)
+
+# Odd questions and options: none may make a library look damaged.
+questions: setup
+	MMSEARCH_QUESTIONS=$(or $(N),2000) $(BIN)/python -m pytest tests/reliability/test_questions.py
+
+# Sequences of files replaced by folders, links and the like, after each of which the catalog must be the tree.
+replace: setup
+	$(BIN)/python -m tests.reliability.replace $(or $(N),1000) $(or $(SEED),1)
 
 mini: setup
 	$(BIN)/python -m pip install --quiet -e ".[train]"

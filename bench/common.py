@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -86,6 +87,7 @@ def fill(folder: str, spec: EncoderSpec, vectors: Any) -> Space:
                 Record(
                     file=FileStat(b"%d.jpg" % i, 1, 1, i),
                     state=State.OK,
+                    sha256=hashlib.sha256(b"%d" % i).digest(),
                     modality=Modality.IMAGE,
                     spans=(None,),
                     vectors=vectors[i : i + 1],

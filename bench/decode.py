@@ -48,7 +48,7 @@ def row(name, sources, want, pairs):
     raw = image_transform(want.size, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))
 
     def reference(source, transform=transform):
-        return transform(Image.open(io.BytesIO(source.data)))
+        return transform(Image.open(io.BytesIO(source.content())))
 
     def lean(source):
         return decode_image(source, want).pixels

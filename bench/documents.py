@@ -23,7 +23,7 @@ from mmsearch import Library
 from mmsearch.encoders import registry
 from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.indexer.ingest import TEXTS, Options
-from mmsearch.media.decode import decode
+from mmsearch.media.decode import decode, pieces
 from mmsearch.media.files import read
 from mmsearch.types import Modality
 
@@ -90,7 +90,7 @@ def main():
         def index(model):
             with tempfile.TemporaryDirectory() as library:
                 # In this process, so that its processor time is counted.
-                Library(library).index([path], model=model, options=Options(isolate=False))
+                Library(library).index([path], model=model, options=Options(decode=pieces))
 
         def encode():
             for start in range(0, len(texts), TEXTS):

@@ -9,6 +9,7 @@ differences. Goals: 0.1 % selectivity at most 1.5 times a plain search; fusion, 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import statistics
 import tempfile
 import time
@@ -19,7 +20,8 @@ import numpy as np
 from bench.common import pairs, ratios, row, spread
 from mmsearch import Library
 from mmsearch.encoders import registry
-from mmsearch.store import artifacts, roots
+from mmsearch.encoders.bank import bank_of
+from mmsearch.store import artifacts, levels, roots
 from mmsearch.store.catalog import Catalog, Record
 from mmsearch.types import FileStat, MediaFacts, Modality, State
 
@@ -28,7 +30,8 @@ CAMERAS = ("FUJIFILM X100V", "Canon EOS R5", "Apple iPhone 15", None)
 
 def fill(folder: str, rows: int) -> None:
     """Photos with facts; one in a thousand is 9,999 pixels wide, and one in a thousand is named after a boat."""
-    spec = registry.load("mini").spec
+    encoder = registry.load("mini")
+    spec = encoder.spec
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((rows, spec.dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -42,6 +45,7 @@ def fill(folder: str, rows: int) -> None:
                     Record(
                         file=FileStat(b"%d/%s%d.jpg" % (i // 500, b"boat" if i % 1000 == 7 else b"img", i), 1, i, i),
                         state=State.OK,
+                        sha256=hashlib.sha256(b"%d" % i).digest(),
                         modality=Modality.IMAGE,
                         spans=(None,),
                         facts=MediaFacts(
@@ -54,6 +58,7 @@ def fill(folder: str, rows: int) -> None:
                     for i in range(start, min(start + 5000, rows))
                 ],
             )
+        levels.refresh(catalog, space, bank_of(encoder))
         artifacts.refresh(catalog, space, "exact")
 
 
@@ -67,6 +72,7 @@ CASES = {
     "min confidence (calibration)": {"min_confidence": 0.001},
     "hybrid, no word matches": {"mode": "hybrid"},
     "hybrid, 0.1 % match": {"mode": "hybrid", "text": "a boat on img7"},
+    "hybrid, a word that every name has": {"mode": "hybrid", "text": "a cat jpg"},
 }
 
 
@@ -86,6 +92,7 @@ def main() -> None:
             def seconds(text: str = "a cat on a sofa", **options) -> float:
                 if "where" in options:
                     options["where"] = options["where"].format(turn=next(turns))
+                options = {"mode": "dense", **options}
                 started = time.perf_counter()
                 library.search(text, **options)
                 return time.perf_counter() - started

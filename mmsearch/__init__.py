@@ -5,6 +5,7 @@ The names below are the public door; they are loaded when first used, so that im
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from mmsearch.errors import MMSearchError
     from mmsearch.library import Answer, Library
     from mmsearch.types import Encoder, EncoderSpec, Hit, Modality, Query, VectorIndex
+
+# Read by those packages as they are loaded, whoever loads them: ONNX Runtime would report to its maker, the Hub's
+# client would tell what else is installed and ask who runs it.
+for _variable in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_variable, "1")
 
 __version__ = "0.1.0"
 

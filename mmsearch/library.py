@@ -405,12 +405,12 @@ class Library:
 
     # -- upkeep ---------------------------------------------------------------------------------------------------
 
-    def catalog(self) -> Catalog:
+    def catalog(self, dry_run: bool = False) -> Catalog:
         """Open the library for writing; holds the lock until closed. Raises ``NoLibrary`` where there is none."""
         from mmsearch.store.catalog import Catalog
 
         layout.require_library(self.folder)
-        return Catalog(self.folder, self.lock_timeout)
+        return Catalog(self.folder, self.lock_timeout, dry_run=dry_run)
 
     def check(self, level: str = "fast") -> list[Problem]:
         """What is wrong with the library: ``fast``, ``data`` (every checksum) or ``deep`` (vectors find themselves)."""
@@ -428,7 +428,7 @@ class Library:
         """Forget missing files for good; returns their paths."""
         from mmsearch.store import roots
 
-        with self.catalog() as catalog:
+        with self.catalog(dry_run) as catalog:
             return roots.prune(catalog, dry_run)
 
     def forget(self, path: str | bytes) -> int:
@@ -473,7 +473,7 @@ class Library:
         from mmsearch.encoders import bridge, kept
         from mmsearch.store.gc import collect
 
-        with self.catalog() as catalog:
+        with self.catalog(dry_run) as catalog:
             lines = collect(catalog, dry_run)
             if not dry_run:
                 spaces = [space.fingerprint for space in catalog.reader.spaces()]

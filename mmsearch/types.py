@@ -9,6 +9,7 @@ Only numpy and the standard library are imported here. Conventions, stated once:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -341,6 +342,22 @@ class FileStat(NamedTuple):
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int | None = None
+    """None: not known."""
+
+    @classmethod
+    def of(cls, path: bytes, status: os.stat_result) -> FileStat:
+        """What the system says of a file; every number that a kernel may give fits 64 bits, see `signed`."""
+        size, mtime, inode = signed(status.st_size), signed(status.st_mtime_ns), signed(status.st_ino)
+        return cls(path, size, mtime, inode, signed(status.st_ctime_ns))
+
+
+def signed(number: int) -> int:
+    """A number as a signed one of 64 bits, which SQLite takes: what does not fit comes round from the other end.
+
+    A time beyond the year 2262 or an inode above 2^63 need not be right, only the same again and another if changed.
+    """
+    return (number + 2**63) % 2**64 - 2**63
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,11 @@ def give(
 
 def _collect(settings: Settings, answer: Answer, how: str, folder: str, ranked: bool) -> bool:
     from mmsearch.cli.collect import collect
+    from mmsearch.store.presence import contents
 
-    done = collect(answer.hits, folder, how, ranked)
+    with settings.library() as library:
+        known = contents(library.reader, [hit.item_id for hit in answer.hits])
+    done = collect(answer.hits, folder, how, known, ranked)
     for failure in done.failed:
         render.note(f"mmsearch: {failure}")
     if not settings.quiet:

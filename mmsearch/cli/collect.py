@@ -1,26 +1,34 @@
 """`--copy-to`, `--link-to`, `--clip-to`: the hits' files, or the spans found in them, in a folder of your choice.
 
 Names are kept, a name that is taken gets a number, and nothing is ever overwritten. What is there already, the same
-bytes or the same link, is left alone: a command can be run again.
+bytes or the same link, is left alone: a command can be run again. A copy is what was found, to the byte, or none; it is
+born under another name, so that a kill leaves no half of one, and keeps the mode of its source.
 """
 
 from __future__ import annotations
 
 import errno
-import filecmp
+import fcntl
+import hashlib
 import os
-import shutil
+import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from mmsearch.cli.render import shown
 from mmsearch.errors import MMSearchError, Rejected, StorageFull, UsageError
+from mmsearch.types import FileStat
 
 if TYPE_CHECKING:
+    from mmsearch.store.presence import Content
     from mmsearch.types import Hit
+
+_HALF = re.compile(rb"\.mmsearch-\d+-\d+\.part")
+"""How files are named that are not complete yet; whoever writes one holds a lock on it."""
+_CHUNK = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -33,23 +41,31 @@ class Collected:
     failed: list[str] = field(default_factory=list)
 
 
-def collect(hits: Sequence[Hit], folder: str, how: str, ranked: bool = False) -> Collected:
+def collect(
+    hits: Sequence[Hit], folder: str, how: str, known: Mapping[int, Content], ranked: bool = False
+) -> Collected:
     """Put the hits' files into ``folder``, made if need be; ``how``: ``copy``, ``link`` or ``clip``.
 
-    ``ranked`` begins each name with the hit's rank. A file that can't be read is one line of ``failed``; a folder that
-    can't be written raises ``UsageError``, a full disk ``StorageFull``.
+    ``known``: by item, what was found; a file that is another one now is not copied. ``ranked`` begins each name with
+    the hit's rank. A file that can't be read is one line of ``failed``; a folder that can't be written raises
+    ``UsageError``, a full disk ``StorageFull``.
     """
     place = {"copy": _copy, "link": _link, "clip": _clip}[how]
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: {(error.strerror or 'cannot be made').lower()}") from None
+    _drop_halves(os.fsencode(folder))
     done = Collected()
     digits = len(str(len(hits)))
     for hit in _spans(hits, done) if how == "clip" else hits:
         prefix = f"{hit.rank:0{digits}}_" if ranked else ""
         try:
-            new = place(hit, os.path.join(os.fsencode(folder), prefix.encode() + os.path.basename(hit.path)))
+            new = place(
+                hit,
+                known.get(hit.item_id),
+                os.path.join(os.fsencode(folder), prefix.encode() + os.path.basename(hit.path)),
+            )
         except (MMSearchError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull(f"the disk of {folder} is full") from error
@@ -80,68 +96,183 @@ def _names(target: bytes) -> Iterator[bytes]:
         yield b"%s (%d)%s" % (stem, number, dot)
 
 
-def _placed(target: bytes, make: Callable[[bytes], None], same: Callable[[bytes], bool]) -> bool:
-    """``make`` the first name that is free; False if ``same`` says of one that is taken that it is what is wanted."""
+def _placed(target: bytes, fill: Callable[[int, bytes], None], same: Callable[[bytes], bool]) -> bool:
+    """Make a file with what ``fill`` writes, under the first name that is free.
+
+    False if ``same`` says of a name that is taken that it is what is wanted. Nothing is left of one that fails.
+    """
+    half: bytes | None = None
+    try:
+        for name in _names(target):
+            if os.path.lexists(name):
+                if same(name):
+                    return False
+                continue
+            half = half or _filled(os.path.dirname(target), fill)
+            try:
+                _publish(half, name)
+            except FileExistsError:
+                continue
+            half = None
+            return True
+    finally:
+        if half is not None:
+            os.unlink(half)
+    raise AssertionError("there is always another number")
+
+
+def _filled(folder: bytes, fill: Callable[[int, bytes], None]) -> bytes:
+    """A new file with a name that stands for none yet; ``fill`` gets its descriptor and its name."""
+    number = 0
+    while True:
+        name = os.path.join(folder, b".mmsearch-%d-%d.part" % (os.getpid(), number))
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            break
+        except FileExistsError:
+            number += 1
+    try:
+        with suppress(OSError):  # not every disk has locks; nobody takes the file for a dead one's there
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fill(descriptor, name)
+    except BaseException:
+        os.unlink(name)
+        raise
+    finally:
+        os.close(descriptor)
+    return name
+
+
+def _publish(half: bytes, name: bytes) -> None:
+    """Give a file its name. Raises ``FileExistsError``."""
+    try:
+        os.link(half, name, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without hard links
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.replace(half, name)
+    else:
+        os.unlink(half)
+
+
+def _drop_halves(folder: bytes) -> None:
+    """Remove what killed runs left: files of our naming that nobody holds the lock of."""
+    for name in os.listdir(folder):
+        if not _HALF.fullmatch(name):
+            continue
+        path = os.path.join(folder, name)
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+            finally:
+                os.close(descriptor)
+
+
+@contextmanager
+def _opened(hit: Hit, content: Content | None) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    """The file of a hit, which is regular. A link is followed only to the very file that was found through it."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(hit.path, flags | os.O_NOFOLLOW)
+        linked = False
+    except OSError as error:
+        if error.errno != errno.ELOOP or content is None:
+            raise
+        descriptor, linked = os.open(hit.path, flags), True
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Rejected("not a regular file")
+        if linked and (content is None or FileStat.of(b"", status).inode != content.file.inode):
+            raise Rejected("is a link now")
+        yield file, status
+
+
+def _copy(hit: Hit, content: Content | None, target: bytes) -> bool:
+    changed = Rejected("changed since it was indexed")
+    with _opened(hit, content) as (file, status):
+        if content is None:
+            raise changed
+
+        def fill(descriptor: int, name: bytes) -> None:
+            digest = hashlib.sha256()
+            with open(descriptor, "wb", closefd=False) as copy:
+                while data := file.read(_CHUNK):
+                    digest.update(data)
+                    copy.write(data)
+            if digest.digest() != content.sha256:
+                raise changed
+            _keep_mode(descriptor, status)
+            with suppress(OSError):  # not every disk keeps times
+                os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+        return _placed(target, fill, lambda name: _sha256(name, status.st_size) == content.sha256)
+
+
+def _keep_mode(descriptor: int, status: os.stat_result) -> None:
+    with suppress(OSError):  # not every disk has modes
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o777)
+
+
+def _sha256(name: bytes, size: int) -> bytes | None:
+    """Of a regular file of this size; None: it is none."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            return None
+        return _digest(file)
+
+
+def _link(hit: Hit, content: Content | None, target: bytes) -> bool:
+    os.stat(hit.path)  # a link to nothing helps nobody
     for name in _names(target):
         try:
-            make(name)
+            os.symlink(hit.path, name)
         except FileExistsError:
-            if same(name):
+            if os.path.islink(name) and os.readlink(name) == hit.path:
                 return False
         else:
             return True
     raise AssertionError("there is always another number")
 
 
-def _reserved(name: bytes, fill: Callable[[bytes], None]) -> None:
-    """Make a new file and ``fill`` it; nothing is left of one that fails. Raises ``FileExistsError``."""
-    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-    try:
-        fill(name)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _copy(hit: Hit, target: bytes) -> bool:
-    if not stat.S_ISREG(os.stat(hit.path).st_mode):
-        raise Rejected("not a regular file")
-
-    def fill(name: bytes) -> None:
-        shutil.copyfile(hit.path, name)
-        was = os.stat(hit.path)
-        with suppress(OSError):  # not every disk keeps times
-            os.utime(name, ns=(was.st_atime_ns, was.st_mtime_ns))
-
-    return _placed(
-        target,
-        lambda name: _reserved(name, fill),
-        lambda name: os.path.isfile(name) and filecmp.cmp(hit.path, name, shallow=False),
-    )
-
-
-def _link(hit: Hit, target: bytes) -> bool:
-    os.stat(hit.path)  # a link to nothing helps nobody
-    return _placed(
-        target,
-        lambda name: os.symlink(hit.path, name),
-        lambda name: os.path.islink(name) and os.readlink(name) == hit.path,
-    )
-
-
-def _clip(hit: Hit, target: bytes) -> bool:
+def _clip(hit: Hit, content: Content | None, target: bytes) -> bool:
     from mmsearch.media import clip
 
     assert hit.span is not None
     start, end = hit.span.start, hit.span.end
-    kind = clip.kind_of(hit.path)
+    with _opened(hit, content) as (file, status):
+        kind = clip.kind_of(hit.path)
+        if content is None or not (_is_same(status, content) or _digest(file) == content.sha256):
+            raise Rejected("changed since it was indexed")
     stem = os.path.splitext(target)[0]
     named = stem + f"_{_time(start)}-{_time(end)}{clip.suffix(kind)}".encode()
-    return _placed(
-        named,
-        lambda name: _reserved(name, lambda name: clip.cut(hit.path, name, start, end, kind)),
-        lambda name: False,  # to compare it, it would have to be cut first
-    )
+
+    def fill(descriptor: int, name: bytes) -> None:
+        clip.cut(hit.path, name, start, end, kind)
+        _keep_mode(descriptor, status)
+
+    return _placed(named, fill, lambda name: False)  # to compare it, it would have to be cut first
+
+
+def _is_same(status: os.stat_result, content: Content) -> bool:
+    now, then = FileStat.of(content.file.path, status), content.file
+    return now == then or (then.ctime_ns is None and now._replace(ctime_ns=None) == then)
+
+
+def _digest(file: BinaryIO) -> bytes:
+    digest = hashlib.sha256()
+    while data := file.read(_CHUNK):
+        digest.update(data)
+    return digest.digest()
 
 
 def _time(seconds: float) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from mmsearch.library import Library
 
 INTERNAL_ERROR, INTERRUPTED = 70, 130
+GRACE_S = 1.0
 
 _FLAGS = ("--json", "-q", "--quiet", "-v", "--verbose")
 _VALUES = ("--library", "--lock-timeout")
@@ -84,7 +88,8 @@ def command(context: typer.Context) -> Iterator[Settings]:
     """The body of a command: every error becomes one line on stderr and an exit code."""
     settings: Settings = context.obj
     try:
-        yield settings
+        with _ended_by_two_interrupts():
+            yield settings
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has what it wanted (`| head`): no error. Python must not try to flush again at exit.
@@ -107,5 +112,45 @@ def command(context: typer.Context) -> Iterator[Settings]:
         raise typer.Exit(INTERNAL_ERROR) from None
 
 
+@contextmanager
+def _ended_by_two_interrupts() -> Iterator[None]:
+    """A second Ctrl-C ends the program after ``GRACE_S`` seconds, whatever a library or a thread is in the midst of.
+
+    Python's own handlers wait until the main thread comes back to Python, and its end for all threads.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+
+    def watch() -> None:
+        count = 0
+        while count < 2:
+            count += os.read(heard, 64).count(signal.SIGINT)
+            if ended.is_set() and count < 2:
+                return
+        time.sleep(GRACE_S)  # it may end by itself, and then this thread with it
+        if not ended.is_set():
+            os.write(2, b"mmsearch: interrupted\n")
+        os._exit(INTERRUPTED)
+
+    watcher = threading.Thread(target=watch, name="interrupts", daemon=True)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(before)
+        os.write(told, b"\0")
+        watcher.join(GRACE_S / 10)
+        os.close(told)
+        os.close(heard)
+
+
 def _printable(message: str) -> str:
-    return message.encode("utf-8", "backslashreplace").decode()
+    from mmsearch.cli import render
+
+    return render.safe(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ PACKAGES = {
 }
 """Distributions, and the extra that brings each (empty: always there)."""
 
+_YES = ("1", "true", "yes", "on")
+
 WAL_RESET_FIXED = (3, 51, 3)
 """Older SQLite can corrupt a database that two connections write at once; mmsearch never does that."""
 
@@ -43,6 +46,10 @@ def command(context: typer.Context) -> None:
             extra = f' (pip install "mmsearch[{PACKAGES[name]}]")' if found is None and PACKAGES[name] else ""
             render.line(f"{name:16} {found or 'not installed'}{extra}")
         render.line(f"devices  {', '.join(facts['devices'])}")
+        silent = " ".join(name for name, off in facts["silenced"].items() if off)
+        render.line("network  opened by `models pull` and `query --allow-url` alone")
+        render.line(f"silenced {silent or '-'}: no reports to their makers")
+        render.line(f"decoders give up: {', '.join(facts['decoders'])}")
         for text in facts["notes"]:
             render.line(f"note: {text}")
 
@@ -55,6 +62,7 @@ def _facts(folder: str | None) -> dict[str, Any]:
 
     packages = {name: _version(name) for name in PACKAGES}
     fts5 = _has_fts5()
+    silenced, decoders = _silenced(), _confined()
     return {
         "mmsearch": mmsearch.__version__,
         "python": platform.python_version(),
@@ -64,7 +72,9 @@ def _facts(folder: str | None) -> dict[str, Any]:
         "library": folder or default_folder(),
         "packages": packages,
         "devices": ["cpu", *_cuda_devices()],
-        "notes": list(_advice(packages, fts5, sqlite3.sqlite_version_info)),
+        "silenced": silenced,
+        "decoders": decoders,
+        "notes": [*_advice(packages, fts5, sqlite3.sqlite_version_info), *_loud(silenced), *_open(decoders)],
     }
 
 
@@ -90,6 +100,33 @@ def _cuda_devices() -> list[str]:
     except ImportError:
         return []
     return [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+
+
+def _silenced() -> dict[str, bool]:
+    """Of the packages that report to their makers, whether each is kept from it in this process."""
+    import os
+
+    by_variable = {"onnxruntime": "ORT_DISABLE_TELEMETRY", "huggingface_hub": "HF_HUB_DISABLE_TELEMETRY"}
+    off = {name: os.environ.get(variable, "").lower() in _YES for name, variable in by_variable.items()}
+    return off | {"openvino": "openvino_telemetry" not in sys.modules}
+
+
+def _confined() -> list[str]:
+    """What the processes that decode give up here; see `mmsearch.media.confine`."""
+    from mmsearch.media.sandbox import shared
+
+    return shared().confined()
+
+
+def _open(decoders: list[str]) -> Iterator[str]:
+    if missing := [name for name in ("no new privileges", "namespaces", "Landlock", "seccomp") if name not in decoders]:
+        yield f"this system lets the processes that decode keep rights: no {', no '.join(missing)}"
+
+
+def _loud(silenced: dict[str, bool]) -> Iterator[str]:
+    for name, off in silenced.items():
+        if not off:
+            yield f"{name} may report to its maker: unset what switches that on in your environment"
 
 
 def _advice(packages: dict[str, str | None], fts5: bool, sqlite: tuple[int, ...]) -> Iterator[str]:

@@ -27,6 +27,7 @@ Model = Annotated[
         metavar="MODEL", help="A preset, or a name as `index --model` takes it", autocompletion=complete.models
     ),
 ]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Also weights in torch's pickled format")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
 
 
@@ -81,9 +82,7 @@ def pull(
     context: typer.Context,
     model: Model,
     yes: Yes = False,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Also weights in torch's pickled format")
-    ] = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Fetch a model from the Hugging Face Hub: says what it costs, asks, and checks every file."""
     with body(context) as settings:
@@ -159,12 +158,13 @@ def export(
 def import_model(
     context: typer.Context,
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Made by `models export --as-is`")],
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Take in a model that another machine has pulled; every file is checked first."""
     with body(context) as settings:
         from mmsearch.hub import bundle
 
-        model = bundle.read(folder)
+        model = bundle.read(folder, allow_pickle)
         if settings.json:
             render.document(model=model)
         else:

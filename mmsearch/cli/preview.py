@@ -70,7 +70,7 @@ def show(hit: Hit, way: str) -> None:
     except (MMSearchError, OSError) as error:
         render.line(f"   ({error.strerror if isinstance(error, OSError) else error})")
     else:
-        render.line(_WAYS[way](pixels))
+        render.drawn(_WAYS[way](pixels))
 
 
 def show_all(hits: Sequence[Hit], lines: Iterator[str], way: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,14 +26,26 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
+def safe(text: str) -> str:
+    """Text of any number of lines that can't steer a terminal: names of models and reasons come from strangers too."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+
+
 def line(text: str = "") -> None:
     """A line of results."""
-    print(text)
+    print(safe(text))
 
 
 def note(text: str) -> None:
     """A line beside the results."""
-    print(text, file=sys.stderr)
+    print(safe(text), file=sys.stderr)
+
+
+def drawn(text: str) -> None:
+    """A picture, as a terminal draws it: made of pixels alone."""
+    print(text)
 
 
 @contextmanager
@@ -47,7 +60,7 @@ def progress(show: bool = True) -> Iterator[Callable[[str], None]]:
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda text: bar.update(task, description=text)
+        yield lambda text: bar.update(task, description=safe(text))
 
 
 def document(**fields: Any) -> None:
@@ -68,9 +81,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Aligned columns on a terminal (the last is never cut: it can be copied); in a pipe, fields between tabs."""
     if not sys.stdout.isatty():
         for row in rows:
-            print("\t".join(row))
+            print("\t".join(map(safe, row)))
         return
-    lines = [header, *rows]
+    lines = [header, *([safe(field) for field in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
     for row in lines:
         print("  ".join([*(field.ljust(width) for field, width in zip(row, widths, strict=False)), row[-1]]))

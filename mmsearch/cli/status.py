@@ -61,7 +61,8 @@ def _facts(library: Library) -> dict[str, Any]:
 
 
 def _files(folder: str) -> list[os.DirEntry[str]]:
-    entries = list(os.scandir(folder)) + list(os.scandir(os.path.join(folder, "artifacts")))
+    indexes = os.path.join(folder, "artifacts")  # which can be deleted
+    entries = [entry for place in (folder, indexes) if os.path.isdir(place) for entry in os.scandir(place)]
     return [entry for entry in entries if entry.is_file()]
 
 

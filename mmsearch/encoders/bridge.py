@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -21,7 +21,10 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from mmsearch.errors import EncoderError, MissingModel
+from mmsearch import own
+from mmsearch.encoders import sums
+from mmsearch.errors import EncoderError, MissingModel, UsageError
+from mmsearch.own import PRIVATE_FOLDER
 from mmsearch.types import Encoder, FloatArray, Media, Modality, require_same_space
 
 FOLDER = "bridges"
@@ -62,9 +65,9 @@ class Bridge:
 
     def save(self, path: str) -> None:
         """Write the file, whole or not at all, and its folder."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         fresh = f"{path}.{os.getpid()}"
-        with open(fresh, "wb") as file:
+        own.remove(fresh)
+        with open(own.create(fresh), "wb") as file:
             np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
             file.flush()
             os.fsync(file.fileno())
@@ -89,30 +92,82 @@ def read(path: str) -> Bridge:
 def load(name: str, device: str = "cpu", library: str | None = None) -> BridgeEncoder:
     """The encoder ``bridge:FILE``. Raises ``MissingModel`` where neither the file nor the library's copy is here."""
     path = os.path.abspath(os.path.expanduser(name.partition(":")[2]))
-    own = _own(library, path)
-    path = own if own and not os.path.exists(path) else path
+    if library and not os.path.exists(path) and os.path.exists(copy := _copy(library, path)):
+        path = copy
     return BridgeEncoder(f"bridge:{path}", read(path), device)
 
 
 def keep(library: str, encoder: BridgeEncoder) -> None:
     """Copy the map of a bridge that a library was indexed with into the library."""
-    own = cast(str, _own(library, encoder.spec.name))
-    if not os.path.exists(own):
-        encoder.bridge.save(own)
+    if not os.path.exists(copy := _copy(library, encoder.spec.name)):
+        save(library, os.path.basename(copy), encoder.bridge)
+
+
+def save(library: str, name: str, bridge: Bridge) -> str:
+    """Keep a map in a library, with its sha256 in the list beside it; returns its path."""
+    folder = os.path.join(library, FOLDER)
+    if not os.path.lexists(folder):
+        os.mkdir(folder, PRIVATE_FOLDER)
+    if not own.is_folder(folder):
+        raise UsageError(f"{folder} is a link, or no folder: nothing is written there")
+    path = os.path.join(folder, name)
+    bridge.save(path)
+    # What is listed stays as it was listed: damage is not to become the rule.
+    known = {**{other: sums.sha256(os.path.join(folder, other)) for other in _maps(library)}, **_listed(folder)}
+    sums.write(folder, {**known, name: sums.sha256(path)})
+    return path
+
+
+def _listed(folder: str) -> dict[str, str]:
+    try:
+        return sums.read(folder) or {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _maps(library: str) -> list[str]:
+    folder = os.path.join(library, FOLDER)
+    names = sorted(os.listdir(folder)) if own.is_folder(folder) else []
+    halves = {name for name in names if name.rpartition(".")[2].isdecimal()}  # `Bridge.save` was killed
+    return [n for n in names if n not in halves and not sums.is_list(n) and own.is_file(os.path.join(folder, n))]
+
+
+def damaged(library: str) -> list[str]:
+    """The names of the maps in a library that are not what was written, every byte read; the list itself is one."""
+    return sums.wrong(os.path.join(library, FOLDER))
+
+
+def list_again(library: str, spaces: Container[str], dry_run: bool = False) -> list[str]:
+    """Mend the list of the maps; one whose content is that of a space is whole. Returns the names of the others."""
+    folder, wrong = os.path.join(library, FOLDER), set(damaged(library))
+    listed = _listed(folder)
+    suspect = {name for name in _maps(library) if name in wrong or name not in listed}
+    broken = {name for name in suspect if not _is_map_of(os.path.join(folder, name), spaces)}
+    kept = {name: digest for name, digest in listed.items() if name in _maps(library) and name not in suspect - broken}
+    if not dry_run:
+        sums.write(folder, {name: kept.get(name) or sums.sha256(os.path.join(folder, name)) for name in _maps(library)})
+    return sorted(broken)
+
+
+def _is_map_of(path: str, spaces: Container[str]) -> bool:
+    try:
+        return read(path).space in spaces
+    except MissingModel:
+        return False
 
 
 def image_spaces(library: str) -> list[str]:
     """The spaces of the image-text models that the bridges of a library answer questions with."""
     folder = os.path.join(library, FOLDER)
     found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+    for name in _maps(library):
         with suppress(MissingModel):
             found.append(read(os.path.join(folder, name)).image_space)
     return found
 
 
-def _own(library: str | None, path: str) -> str | None:
-    return library and os.path.join(library, FOLDER, os.path.basename(path))
+def _copy(library: str, path: str) -> str:
+    return os.path.join(library, FOLDER, os.path.basename(path))
 
 
 class BridgeEncoder:

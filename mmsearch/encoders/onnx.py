@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from mmsearch.encoders import known, textual
+from mmsearch.encoders import known, runtimes, textual
 from mmsearch.encoders.lazy import Tower
 from mmsearch.encoders.torch_base import check_pictures, line, need_square
 from mmsearch.errors import EncoderError, MissingExtra, MissingModel, MMSearchError, UsageError
@@ -139,9 +139,6 @@ def _visual(folder: str, picture: dict[str, Any]) -> Tower:
 def open_session(path: str) -> Any:
     """An ONNX Runtime session on the CPU, with all cores."""
     try:
-        import onnxruntime
+        return runtimes.session(path)
     except ImportError:
         raise MissingExtra("an exported model", "cpu") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from mmsearch.encoders import runtimes
 from mmsearch.encoders.lazy import Tower
 from mmsearch.errors import EncoderError
 from mmsearch.types import EncoderSpec, FloatArray, Media
@@ -142,14 +143,8 @@ def _open_int8(folder: str) -> Tower:
 
 
 def _session(folder: str, threads: int) -> Callable[[Any], FloatArray]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
     # Threads that wait would spin, on cores that other processes decode on.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(os.path.join(folder, ONNX), options, providers=["CPUExecutionProvider"])
+    session = runtimes.session(os.path.join(folder, ONNX), threads, spin=False)
     name = session.get_inputs()[0].name
     return lambda pixels: cast(FloatArray, session.run(None, {name: pixels})[0])
 
@@ -162,8 +157,7 @@ def _cores() -> int:
 
 
 def _to_openvino(source: str, folder: str) -> None:
-    import openvino
-
+    openvino = runtimes.openvino()
     graph = openvino.Core().read_model(os.path.join(source, ONNX))
     openvino.save_model(graph, os.path.join(folder, OPENVINO), compress_to_fp16=True)
 
@@ -171,8 +165,7 @@ def _to_openvino(source: str, folder: str) -> None:
 def _open_openvino(folder: str) -> Tower:
     from concurrent.futures import ThreadPoolExecutor
 
-    import openvino
-
+    openvino = runtimes.openvino()
     path = os.path.join(folder, OPENVINO)
     # Private pages, because OpenVINO takes only arrays that may be written to; it never does.
     weights = np.memmap(path.removesuffix(".xml") + ".bin", np.uint8, "c")

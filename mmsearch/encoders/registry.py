@@ -85,7 +85,7 @@ def available() -> list[Description]:
         ("open_clip:hf-hub:OWNER/REPO", clip, "the model's own", "a model of open_clip in the Hugging Face cache"),
         ("open_clip:local-dir:PATH", clip, "the model's own", "a model of open_clip in a folder"),
         ("hf:OWNER/REPO or hf:PATH", hf, "the model's own", "any dual encoder of transformers: pictures or sounds"),
-        ("st:OWNER/REPO or st:PATH", st, "the model's own", "any model of sentence-transformers 5.4 or later"),
+        ("st:OWNER/REPO or st:PATH", st, "the model's own", "any model of sentence-transformers 6 or later"),
         ("onnx:PATH", runtime, "the model's own", "a folder that `mmsearch models export` wrote"),
         ("fake:DIM", "", "Apache-2.0", "knows colours only: for tests"),
     ]

@@ -1,4 +1,4 @@
-"""Models of sentence-transformers 5.4 or later: what they say of their modalities is used as it is.
+"""Models of sentence-transformers 6 or later: what they say of their modalities is used as it is.
 
 ``st:OWNER/REPO`` is a repository in the Hugging Face cache, ``st:PATH`` a folder. What is indexed goes through
 ``encode_document``, a question through ``encode_query``: with their prompts, one model makes two different vectors of a
@@ -34,7 +34,7 @@ def load(name: str, device: str = "cpu", *, precision: Precision | None = None) 
     """The encoder of this name. ``precision`` None is bf16 on CUDA and float32 on the CPU.
 
     A model whose files are those of an earlier call is neither hashed nor loaded before its first vector is wanted.
-    Raises ``MissingExtra`` without sentence-transformers 5.4, ``UsageError`` for a device that is not here,
+    Raises ``MissingExtra`` without sentence-transformers 6, ``UsageError`` for a device that is not here,
     ``MissingModel`` for files that are not here or are damaged.
     """
     name = hf_source.absolute(name)
@@ -46,10 +46,11 @@ def load(name: str, device: str = "cpu", *, precision: Precision | None = None) 
 def _load(name: str, device: str, precision: Precision | None, key: Sequence[str]) -> SentenceEncoder:
     try:
         from sentence_transformers import SentenceTransformer
+        from sentence_transformers import __version__ as version
     except (ImportError, RuntimeError) as error:
         raise MissingExtra(f"{name} ({error})", "st") from error
-    if not hasattr(SentenceTransformer, "modalities"):
-        raise MissingExtra(f"{name} (sentence-transformers before 5.4 knows no modalities)", "st")
+    if int(version.partition(".")[0]) < 6:
+        raise MissingExtra(f"{name} (sentence-transformers {version} runs code that a model's folder brings)", "st")
     place = resolve(device)
     folder = hf_source.find(name)
     digest = hf_source.digest(name, folder)
@@ -79,6 +80,7 @@ class SentenceEncoder(TorchEncoder):
         sounds = Sounds(cast(Any, processor).feature_extractor) if Modality.AUDIO in kinds else None
         self._rate = sounds.rate if sounds else None
         # Without a mask a text would feel how long its neighbours are: such a model reads one at a time.
+        self._guesses = len(model.modalities) > 1
         self._masks = "attention_mask" in model.preprocess(["a"])
         facts = [CODE_VERSION, digest, dict(model.prompts), model.default_prompt_name]
         self.spec = EncoderSpec(
@@ -113,10 +115,14 @@ class SentenceEncoder(TorchEncoder):
         prompts = self.model.prompts
         return str(prompts.get("query", prompts.get(self.model.default_prompt_name)) or "")
 
+    def _text(self, text: str) -> Any:
+        """A text as such: a bare string that is a picture's address or path would be taken for that picture."""
+        return {"text": text} if self._guesses else text
+
     def _run(self, encode: Any, batch: Sequence[Media], modality: Modality) -> Any:
         inputs: list[Any] = list(batch)
         if modality is Modality.TEXT:
-            inputs = [plain(text) for text in inputs]
+            inputs = [self._text(plain(text)) for text in inputs]
         elif modality is Modality.IMAGE:
             from PIL import Image
 

@@ -30,6 +30,7 @@ FOLDER, SETTINGS, NUMPY, ONNX, TOKENIZER = (
     "model.onnx",
     "tokenizer.json",
 )
+NAMES = (SETTINGS, NUMPY, ONNX, TOKENIZER)
 Tokenize: TypeAlias = Callable[[str], list[int]]
 TextTower: TypeAlias = Callable[[Sequence[str]], FloatArray]
 """Texts to unit rows float32 ``(n, dim)``."""

@@ -10,8 +10,12 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from mmsearch.encoders import known
 from mmsearch.errors import EncoderError, UsageError
 from mmsearch.types import EncoderSpec, FloatArray, ImageInput, Media, Modality
+
+# torch makes this folder as it is imported, below the system's for temporary files unless it is told another place.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(known.cache_folder(), "torch"))
 
 Precision = Literal["float32", "bf16"]
 

@@ -62,7 +62,7 @@ def blob(repo: str, digest: str) -> str:
 
 def require_name(repo: str, name: str) -> None:
     """Raise ``MissingModel`` for a file name that leads out of its folder: it comes from a server or a stranger."""
-    if any(part in ("", ".", "..") for part in name.split("/")):
+    if any(part in ("", ".", "..") for part in name.split("/")) or not name.isprintable():
         raise MissingModel(f"{repo}: {name!r} is no file name for a model")
 
 

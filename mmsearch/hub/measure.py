@@ -160,8 +160,8 @@ def _encode(encoder: Encoder, photos: list[Pixels]) -> FloatArray:
 
 
 def _photo(path: str, encoder: Encoder) -> Pixels:
-    from mmsearch.media.decode import decode
     from mmsearch.media.files import read
+    from mmsearch.media.sandbox import decode
 
     try:
         content = decode(read(os.fsencode(path), follow_links=True), encoder.spec).pieces[0].content

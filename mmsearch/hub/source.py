@@ -112,6 +112,16 @@ def choose(need: Need, names: Iterable[str], allow_pickle: bool) -> list[str]:
     return small + weights
 
 
+def is_small_or_safe(name: str) -> bool:
+    """Whether a file is of a kind that `choose` takes without being asked: it can carry no code."""
+    return name.endswith((*_SMALL, *_SAFE))
+
+
+def is_pickled(name: str) -> bool:
+    """Whether a file is of a kind that can carry code, and may be read as plain tensors all the same."""
+    return name.endswith(_PICKLED)
+
+
 def repository(text: str) -> str:
     """A checked repository name; its parts become folder names."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", text) or ".." in text or "--" in text:

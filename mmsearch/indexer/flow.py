@@ -65,13 +65,15 @@ class Flow:
             yield item
 
 
-def flow(prepare: Callable[[Known], Prepared], work: Iterable[Known], workers: int, ahead: int) -> Generator[Prepared]:
+def flow(
+    prepare: Callable[[Known], Prepared], work: Iterable[Known], workers: int, ahead: int, closed: threading.Event
+) -> Generator[Prepared]:
     """Prepare files on ``workers`` threads, ``ahead`` of them ahead, in the order in which they are listed.
 
     A thread stays with its file until all pieces of it are taken. The file that the loop waits for was begun before all
-    later ones, so it never waits for a thread that a later one holds.
+    later ones, so it never waits for a thread that a later one holds. ``closed`` is set at the end, so that the threads
+    end too.
     """
-    closed = threading.Event()
 
     def run(known: Known, answer: Future[Prepared]) -> None:
         try:

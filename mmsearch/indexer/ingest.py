@@ -1,8 +1,8 @@
 """The indexing loop: walk, compare, decode on threads, encode in batches, commit, sweep.
 
 Memory is bounded by constants, neither by the corpus nor by the length of a film: files are listed in chunks, at most
-``WINDOW`` of them are in flight, and the next few pieces of each are all that is held. Decoding runs on threads while
-a batch is encoded.
+``WINDOW`` of them are in flight, the next few pieces of each are all that is held, and what is encoded of a long one
+waits in the catalog (`staging`). Decoding runs on threads while a batch is encoded.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
+
+import numpy as np
 
 from mmsearch.errors import MediaError
 from mmsearch.indexer import captions as captions_of
@@ -26,17 +28,16 @@ from mmsearch.indexer.prepare import Prepared, Preparer, encoded, failed
 from mmsearch.indexer.remembered import remembered
 from mmsearch.indexer.scan import LISTED, listed
 from mmsearch.indexer.summary import Summary
-from mmsearch.media.decode import pieces
 from mmsearch.media.files import Source
 from mmsearch.media.pieces import Piece, Pieces
 from mmsearch.media.sandbox import shared
 from mmsearch.media.text_captions import REASON, may_be_caption
 from mmsearch.media.text_fit import fitted
-from mmsearch.store import roots
+from mmsearch.store import presence, roots, staging
 from mmsearch.store.catalog import Catalog, Known, Record, Write
 from mmsearch.store.reader import Space
 from mmsearch.store.roots import Scope
-from mmsearch.types import Encoder, EncoderSpec, Failure, FileStat, FloatArray, Modality, State
+from mmsearch.types import Encoder, EncoderSpec, FileStat, FloatArray, Modality, State
 
 BATCH = 32
 """Pieces encoded at a time."""
@@ -71,6 +72,8 @@ class Ingest:
         """Files that keep the vectors of older spaces although this one's model failed on them."""
         self._progress, self._stop = progress, stop or threading.Event()
         self._displaced = Displaced()
+        self._unread: list[tuple[bytes, str]] = []
+        """Folders, mostly, of this scope that could not be read, and why."""
 
     def run(self, scopes: Sequence[Scope]) -> Summary:
         started = time.perf_counter()
@@ -78,15 +81,18 @@ class Ingest:
         for scope in scopes:
             self._run_scope(scope, complete)
         self.summary.interrupted = self._stop.is_set()
+        if not self.summary.interrupted and not self.options.dry_run:
+            self.catalog.drop_staged()
         self.summary.seconds = time.perf_counter() - started
         return self.summary
 
     def _run_scope(self, scope: Scope, complete: bool) -> None:
-        offline = _is_offline(self.catalog, scope)
+        offline = presence.is_offline(self.catalog.reader, scope.root_id, scope.root)
         roots.set_offline(self.catalog, scope.root_id, offline)
         if offline:
             self.summary.offline.append(scope.root)
             return
+        self._unread.clear()
         self.catalog.start_listing()
         work = self._changed(scope, complete)
         if self.options.dry_run:
@@ -96,14 +102,19 @@ class Ingest:
             self._process(scope, work)
         if not self._stop.is_set():
             self._sweep(scope)
+            if not scope.start:
+                roots.note_device(self.catalog, scope)
+        if not self.options.dry_run:
+            self._record_unread(scope)
 
     # -- what to do -----------------------------------------------------------------------------------------------
 
     def _changed(self, scope: Scope, complete: bool) -> Iterator[Known]:
         """The listed files that need work; all others are counted here."""
         files = self._listed(scope)
+        learn = not scope.start and self.catalog.reader.setting(f"{presence.DEVICE}{scope.root_id}") is None
         while chunk := list(islice(files, LISTED)):
-            known = self.catalog.compare(scope.root_id, chunk, self.space.id, complete)
+            known = self.catalog.compare(scope.root_id, chunk, self.space.id, complete, learn)
             self.summary.unchanged += len(chunk) - len(known)
             spec, retry = self.encoder.spec, self.options.retry
             yield from (file for file in known if not remembered(file, scope.root, retry, spec, self.summary))
@@ -114,7 +125,8 @@ class Ingest:
         def failed(path: bytes, error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
                 reason = (error.strerror or "cannot be read").lower()
-                self.summary.failures.append(Failure(os.path.join(scope.root, path), State.TRANSIENT, reason))
+                self.summary.add(os.path.join(scope.root, path), State.TRANSIENT, reason)
+                self._unread.append((path, reason))
 
         return listed(self.catalog.folder, scope.root, scope.start, self.options, failed)
 
@@ -122,14 +134,22 @@ class Ingest:
 
     def _process(self, scope: Scope, work: Iterable[Known]) -> None:
         spec, options = self.encoder.spec, self.options
+        closed = threading.Event()
         preparer = Preparer(
-            self.catalog.folder, scope.root, self.space, spec, self._decode, options.follow_links, self._displaced
+            self.catalog.folder,
+            scope.root,
+            self.space,
+            spec,
+            self._decode,
+            options.follow_links,
+            self._displaced,
+            lambda: closed.is_set() or self._stop.is_set(),
         )
         ready: list[tuple[Prepared, Record]] = []
         committed = time.monotonic()
         try:
-            with closing(flow(preparer, self._until_stopped(work), options.workers, WINDOW)) as prepared:
-                for some in self._encoded(prepared):
+            with closing(flow(preparer, self._until_stopped(work), options.workers, WINDOW, closed)) as prepared:
+                for some in self._encoded(scope, prepared):
                     ready += self._records(scope, some)
                     if len(ready) >= COMMIT_ROWS or time.monotonic() - committed > COMMIT_S:
                         self._commit(scope, ready)
@@ -139,7 +159,7 @@ class Ingest:
             preparer.close()
 
     def _decode(self, source: Source, spec: EncoderSpec) -> Pieces:
-        decode = shared() if self.options.isolate else pieces
+        decode = self.options.decode or shared()
         return fitted(decode(source, spec), self.encoder)
 
     def _until_stopped(self, work: Iterable[T]) -> Iterator[T]:
@@ -148,17 +168,19 @@ class Ingest:
                 return
             yield one
 
-    def _encoded(self, prepared: Iterator[Prepared]) -> Iterator[list[_File]]:
+    def _encoded(self, scope: Scope, prepared: Iterator[Prepared]) -> Iterator[list[_File]]:
         """Encode pieces ``BATCH`` at a time, whatever file they come from; gives files when they are done."""
+        begun = staging.begun(self.catalog.reader, scope.root_id, self.space.id)
         files: list[_File] = []
         batch: list[tuple[_File, Piece]] = []
         for one in self._until_stopped(prepared):
-            files.append(_File(one))
+            files.append(self._file(scope, one, begun))
             for piece in self._until_stopped(files[-1]):
                 batch.append((files[-1], piece))
                 if len(batch) >= (TEXTS if piece.modality is Modality.TEXT else BATCH):
                     self._encode(batch)
                     batch = []
+                    self._stage(files[-1])
                     yield files[:-1]
                     del files[:-1]
             if not batch or len(files) >= COMMIT_ROWS:
@@ -167,6 +189,28 @@ class Ingest:
                 files, batch = [], []
         self._encode(batch)
         yield files
+
+    def _file(self, scope: Scope, prepared: Prepared, begun: Mapping[bytes, bytes]) -> _File:
+        """A file on its way, with what an earlier run did of it if its content is the same."""
+        source, path = prepared.source, prepared.known.file.path
+        if source is None:
+            return _File(prepared)
+        place = staging.Place(scope.root_id, path, self.space.id, source.sha256)
+        done = staging.keys(self.catalog.reader, place) if begun.get(path) == source.sha256 else iter(())
+        return _File(prepared, place, done)
+
+    def _stage(self, file: _File) -> None:
+        """Commit what is encoded of a long file, so that it need not be held."""
+        if len(file.results) < staging.AT_ONCE or file.place is None:
+            return
+        failures = [result for result in file.results if isinstance(result, MediaError)]
+        if not failures:
+            vectors = [result for result in file.results if not isinstance(result, MediaError)]
+            keys = [staging.key(piece.span, piece.detail) for piece in file.pieces]
+            staging.stage(self.catalog, file.place, file.staged, keys, np.stack(vectors))
+            file.staged += len(keys)
+        file.pieces.clear()
+        file.results[:] = failures[:1]
 
     def _encode(self, batch: Sequence[tuple[_File, Piece]]) -> None:
         """Give every file the results of its pieces, in order."""
@@ -186,7 +230,7 @@ class Ingest:
             record = file.record()
             if record is not None:
                 records.append((prepared, record))
-            elif prepared.flow is not None:
+            elif prepared.left or prepared.flow is not None:
                 continue
             elif known.item_id is not None:
                 self.catalog.mark_gone([known.item_id])  # the sweep counts it
@@ -235,7 +279,8 @@ class Ingest:
     def _sweep(self, scope: Scope) -> None:
         """Mark as missing what was not listed and is not there. Being there unlisted (a new ignore rule) is fine."""
         unlisted = self.catalog.unlisted(scope.root_id, scope.start)
-        gone = [(item_id, path) for item_id, path in unlisted if _is_gone(os.path.join(scope.root, path))]
+        follow = self.options.follow_links
+        gone = [(item_id, path) for item_id, path in unlisted if presence.is_gone(scope.root, path, follow)]
         if not self.options.dry_run:
             self.catalog.mark_gone([item_id for item_id, _ in gone])
             captions = (path for _, path in gone if may_be_caption(path))
@@ -244,12 +289,25 @@ class Ingest:
         else:
             self.summary.missing += len(gone) + self.catalog.count_gone(scope.root_id, scope.start)
 
+    def _record_unread(self, scope: Scope) -> None:
+        """Let `errors` name what could not be read; the sweep has dropped what earlier runs noted, if it can be now."""
+        known = "SELECT 1 FROM item WHERE root_id = ? AND path = ?"
+        fresh = dict(one for one in self._unread if not self.catalog.reader.query(known, (scope.root_id, one[0])))
+        records = [
+            Record(file=FileStat(path, 0, 0, 0), state=State.TRANSIENT, reason=reason) for path, reason in fresh.items()
+        ]
+        self.catalog.write_batch(scope.root_id, self.space.id, records)
+
 
 @dataclass(slots=True, eq=False)
 class _File:
     """A file and what became of its pieces so far."""
 
     prepared: Prepared
+    place: staging.Place | None = None
+    done: Iterator[staging.Key] = field(default_factory=lambda: iter(()))
+    """What an earlier run did of it."""
+    staged: int = 0
     pieces: list[Piece] = field(default_factory=list)
     results: list[FloatArray | MediaError] = field(default_factory=list)
     failure: MediaError | None = None
@@ -258,6 +316,10 @@ class _File:
         """Its pieces; kept are only their places."""
         try:
             for piece in self.prepared.flow or ():
+                if next(self.done, None) == staging.key(piece.span, piece.detail):
+                    self.staged += 1
+                    continue
+                self.done = iter(())  # that was all, or it is decoded in another way now
                 self.pieces.append(replace(piece, content=""))
                 yield piece
         except MediaError as error:
@@ -269,28 +331,5 @@ class _File:
         if self.failure is not None:
             return failed(prepared.known, prepared.known.file, self.failure)
         if flow is not None and flow.ending is not None:
-            return encoded(prepared, flow.ending, self.pieces, self.results)
+            return encoded(prepared, flow.ending, self.pieces, self.results, self.staged)
         return prepared.record
-
-
-def _is_offline(catalog: Catalog, scope: Scope) -> bool:
-    """A root that can't be listed, or is empty after being full, is a drive that is not there."""
-    try:
-        with os.scandir(scope.root) as entries:
-            empty = next(entries, None) is None
-    except NotADirectoryError:
-        return False  # a single file was indexed
-    except OSError:
-        return True
-    return empty and roots.count_items(catalog, Scope(scope.root_id, scope.root, b"")) > 0
-
-
-def _is_gone(path: bytes) -> bool:
-    """False also when we may not look: what can't be seen is not known to be gone."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False

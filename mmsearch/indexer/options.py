@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmsearch.media.files import Source
+    from mmsearch.media.pieces import Pieces
+    from mmsearch.types import EncoderSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,5 +24,5 @@ class Options:
     retry: bool = False
     """Look again at files that were rejected or skipped before."""
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    isolate: bool = True
-    """Decode in processes of their own: a file that crashes its decoder costs that file."""
+    decode: Callable[[Source, EncoderSpec], Pieces] | None = None
+    """Instead of the processes that decode; for tests of what has nothing to do with them."""

@@ -15,12 +15,12 @@ import numpy as np
 
 from mmsearch.errors import MediaError, Transient, Unsupported
 from mmsearch.indexer.displaced import Displaced
-from mmsearch.media.files import Source, read
+from mmsearch.media.files import Source, Stopped, read
 from mmsearch.media.pieces import Ending, Piece, Pieces
 from mmsearch.media.text_captions import REASON, beside, is_caption
 from mmsearch.store.catalog import Known, Record, Write
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import EncoderSpec, FileStat, FloatArray, State
+from mmsearch.types import EncoderSpec, FileStat, FloatArray, State, signed
 
 if TYPE_CHECKING:
     from mmsearch.indexer.flow import Flow
@@ -42,6 +42,8 @@ class Prepared:
     record: Record | None = None
     caption: str | None = None
     reused: bool = False
+    left: bool = False
+    """The run was stopped before its end: what is known of it stays as it is."""
 
 
 class Preparer:
@@ -56,9 +58,11 @@ class Preparer:
         decode: Decode,
         follow_links: bool,
         displaced: Displaced,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._folder, self._root, self._space, self._spec = folder, root, space, spec
         self._decode, self._follow_links, self._displaced = decode, follow_links, displaced
+        self._stopped = stopped
         self._local = threading.local()
         self._readers: list[Reader] = []
 
@@ -71,8 +75,10 @@ class Preparer:
         if is_caption(path):
             return Prepared(known, record=failed(known, known.file, Unsupported(REASON)))
         try:
-            source = read(path, self._spec, follow_links=self._follow_links)
+            source = read(path, self._spec, follow_links=self._follow_links, stopped=self._stopped)
             return self._recognise(known, source)
+        except Stopped:
+            return Prepared(known, left=True)
         except FileNotFoundError:
             return Prepared(known)
         except MediaError as error:
@@ -82,7 +88,7 @@ class Preparer:
         return os.path.join(self._root, known.file.path)
 
     def _recognise(self, known: Known, source: Source) -> Prepared:
-        file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
+        file = _as_read(known, source)
         identity = Source(b"", source.sha256, source.size, source.mtime_ns, source.inode)
         same = known.sha256 == source.sha256 and known.state in (State.OK, State.PARTIAL)
         if same and known.encoded:
@@ -125,6 +131,12 @@ class Preparer:
         return reader
 
 
+def _as_read(known: Known, source: Source) -> FileStat:
+    """With the time of change as it was when the file was listed: a change between the two is seen by the next run."""
+    numbers = signed(source.size), signed(source.mtime_ns), signed(source.inode)
+    return FileStat(known.file.path, *numbers, known.file.ctime_ns)
+
+
 def failed(known: Known, file: FileStat, error: MediaError) -> Record:
     """The record of a file that has no vectors, and why."""
     match error:
@@ -138,12 +150,19 @@ def failed(known: Known, file: FileStat, error: MediaError) -> Record:
 
 
 def encoded(
-    prepared: Prepared, ending: Ending, pieces: Sequence[Piece], results: Sequence[FloatArray | MediaError]
+    prepared: Prepared,
+    ending: Ending,
+    pieces: Sequence[Piece],
+    results: Sequence[FloatArray | MediaError],
+    staged: int = 0,
 ) -> Record:
-    """The record of a decoded file whose pieces (their content is not needed) were encoded to ``results``."""
+    """The record of a decoded file whose pieces (their content is not needed) were encoded to ``results``.
+
+    So many pieces before them are ``staged``.
+    """
     known, source = prepared.known, prepared.source
     assert source is not None
-    file = FileStat(known.file.path, source.size, source.mtime_ns, source.inode)
+    file = _as_read(known, source)
     vectors = []
     for result in results:
         if isinstance(result, MediaError):
@@ -162,5 +181,6 @@ def encoded(
         spans=tuple(piece.span for piece in pieces),
         details=tuple(piece.detail for piece in pieces),
         caption=prepared.caption or ending.caption,
-        vectors=np.stack(vectors),
+        vectors=np.stack(vectors) if vectors else None,
+        staged=staged,
     )

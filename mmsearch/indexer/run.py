@@ -97,7 +97,7 @@ def _catalog(folder: str, lock_timeout: float, dry_run: bool) -> Iterator[Catalo
         return
     with tempfile.TemporaryDirectory() as scratch:
         place = folder if holds_library(folder) else os.path.join(scratch, "library")
-        with Catalog(place, lock_timeout) as catalog, catalog.rehearsal():
+        with Catalog(place, lock_timeout, dry_run=True) as catalog:
             yield catalog
 
 

@@ -86,7 +86,7 @@ def walk(
         on_error(start, error)
         return
     if stat.S_ISREG(status.st_mode):
-        yield FileStat(start, status.st_size, status.st_mtime_ns, status.st_ino)
+        yield FileStat.of(start, status)
     elif stat.S_ISDIR(status.st_mode):
         walker = _Walker(root, _globs(include), _globs(exclude), follow_links, avoid, on_error)
         yield from walker.below(start)
@@ -109,7 +109,10 @@ class _Walker:
     pending: deque[_Folder] = field(default_factory=deque)
 
     def below(self, start: bytes) -> Iterator[FileStat]:
-        self.pending.append(_Folder(start, self._rules_above(start)))
+        try:
+            self.pending.append(_Folder(start, self._rules_above(start)))
+        except OSError as error:
+            self.on_error(start, error)
         while self.pending:
             # Folders are listed one after another, never nested: one open handle, however deep the tree.
             folder = self.pending.pop()
@@ -152,7 +155,7 @@ class _Walker:
                         if narrowed and not self._wants(path, name, rules, is_folder=False):
                             continue
                         status = item.stat(follow_symlinks=follow)
-                        yield FileStat(path, status.st_size, status.st_mtime_ns, status.st_ino)
+                        yield FileStat.of(path, status)
                     elif item.is_dir(follow_symlinks=follow) and self._wants(path, name, rules, is_folder=True):
                         # Links wait until every real folder is done, so that the real path is the one that counts.
                         add = self.pending.appendleft if item.is_symlink() else self.pending.append

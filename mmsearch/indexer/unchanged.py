@@ -18,7 +18,7 @@ from mmsearch.errors import MMSearchError
 from mmsearch.indexer.options import Options
 from mmsearch.indexer.scan import LISTED, listed
 from mmsearch.indexer.summary import Summary
-from mmsearch.store import artifacts, layout
+from mmsearch.store import artifacts, layout, presence
 from mmsearch.store.compare import Known, Look
 from mmsearch.store.lock import WriterLock
 from mmsearch.store.reader import Reader, Space, is_below
@@ -72,6 +72,8 @@ def _compared(
         if not root or not os.path.isdir(path) or any(is_below(path, other) for other in paths if other != path):
             return None
         start, failed = path[len(root) :].lstrip(b"/"), list[bytes]()
+        if not start and reader.setting(f"{presence.DEVICE}{root_id}") != presence.device(root):
+            return None
         files = listed(folder, root, start, options, partial(_note, failed))
         with closing(Look(folder, root_id, start)) as catalog:
             others = _others(catalog, files, space, summary)

@@ -13,11 +13,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from mmsearch.errors import MissingExtra, Rejected, Unsupported
+from mmsearch.media.confine import confine
 from mmsearch.media.sniff import HEAD, LIBSNDFILE_FORMATS, Kind, missing_extra, sniff
-from mmsearch.media.worker import CPU_S, MEMORY
+from mmsearch.media.worker import CPU_S, MEMORY, environment, prepare
 from mmsearch.types import Modality
 
 SHORTEST_S = 1.0
@@ -47,24 +49,35 @@ def suffix(kind: Kind) -> str:
 
 def cut(path: bytes, target: bytes, start: float, end: float, kind: Kind) -> None:
     """Write the seconds from ``start`` to ``end`` to ``target``. Raises ``Rejected`` with the reason if it can't be."""
-    span = str(start), str(end)
-    command: list[str | bytes] = [sys.executable, "-I", "-c", _MAIN, json.dumps(sys.path), path, target, *span]
-    command += [str(kind.modality), kind.format]
-    done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    options = [str(start), str(end), str(kind.modality), kind.format]
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as source, open(target, "w+b") as out:
+        descriptors = source.fileno(), out.fileno()
+        command = [sys.executable, "-I", "-c", _MAIN, json.dumps(sys.path), *map(str, descriptors), *options]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=environment(),
+            pass_fds=descriptors,
+        )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise Rejected(said[-1] if said and done.returncode == 1 else "breaks its decoder")
 
 
 def main() -> None:
-    """The other process: limit it, then cut."""
+    """The other process: limit and confine it, then cut. It is given both files open, and may open no other."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(CPU_S), int(CPU_S)))
-    source, target = map(os.fsencode, sys.argv[2:4])
+    source, target = map(int, sys.argv[2:4])
     start, end = map(float, sys.argv[4:6])
     kind = Kind(Modality(sys.argv[6]), sys.argv[7])
+    prepare("sounds")
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(CPU_S), int(CPU_S)))
+    confine(writes=True)
     try:
         if kind.format in LIBSNDFILE_FORMATS and kind.modality is Modality.AUDIO:
             _decoded(source, target, start, end, kind)
@@ -81,30 +94,32 @@ def _target(kind: Kind) -> tuple[str, str]:
     return _COPIED.get(kind.format, ("matroska", ".mkv" if kind.modality is Modality.VIDEO else ".mka"))
 
 
-def _decoded(source: bytes, target: bytes, start: float, end: float, kind: Kind) -> None:
+def _decoded(source: int, target: int, start: float, end: float, kind: Kind) -> None:
     import soundfile
 
     kept = kind.format in _KEPT
-    with soundfile.SoundFile(os.fsdecode(source)) as sound:
+    with soundfile.SoundFile(source, closefd=False) as sound:
         subtype = sound.subtype if kept else "PCM_16"
         exact = "int32" if kept and subtype.startswith("PCM") else "float64"
         sound.seek(min(round(start * sound.samplerate), sound.frames))
         left = round(end * sound.samplerate) - sound.tell()
         form = sound.samplerate, sound.channels, subtype, None, _target(kind)[0]
-        with soundfile.SoundFile(os.fsdecode(target), "w", *form) as out:
+        with soundfile.SoundFile(target, "w", *form, closefd=False) as out:
             while left > 0 and len(block := sound.read(min(left, _BLOCK), dtype=exact, always_2d=True)):
                 out.write(block if kept else block.clip(-1.0, 1.0))
                 left -= len(block)
 
 
-def _copied(source: bytes, target: bytes, start: float, end: float, kind: Kind) -> None:
+def _copied(source: int, target: int, start: float, end: float, kind: Kind) -> None:
     import av
 
     from mmsearch.media.container import DEMUXERS
 
     with (
-        av.open(os.fsdecode(source), format=DEMUXERS[kind.format], metadata_errors="replace") as container,
-        av.open(os.fsdecode(target), "w", format=_target(kind)[0]) as out,
+        open(source, "rb", closefd=False) as original,
+        open(target, "w+b", closefd=False) as file,
+        av.open(original, format=DEMUXERS[kind.format], metadata_errors="replace") as container,
+        av.open(file, "w", format=_target(kind)[0]) as out,
     ):
         streams = [s for s in (container.streams.best("video"), container.streams.best("audio")) if s is not None]
         copies = {stream.index: out.add_stream_from_template(stream) for stream in streams}

@@ -1,18 +1,17 @@
-"""The one door from a file to what an encoder takes: indexing and asking both come through here.
+"""From a file to what an encoder takes. Only the processes of `sandbox` come through here, and tests.
 
 A modality is one module with a function ``pieces(source, kind, spec)``, named in the table below.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 
 from mmsearch.errors import Rejected
 from mmsearch.media.files import Source
-from mmsearch.media.pieces import Ending, Piece, Pieces
+from mmsearch.media.pieces import Decoded, Ending, Piece, Pieces, whole
 from mmsearch.media.sniff import require_indexable
-from mmsearch.types import EncoderSpec, MediaFacts, Modality
+from mmsearch.types import EncoderSpec, Modality
 
 __all__ = ["Decoded", "Ending", "Piece", "Pieces", "decode", "pieces"]
 
@@ -22,16 +21,6 @@ _DECODERS = {
     Modality.VIDEO: "mmsearch.media.video",
     Modality.TEXT: "mmsearch.media.text",
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Decoded:
-    """A whole decoded file: at least one piece. ``partial`` says what is damaged, if anything."""
-
-    modality: Modality
-    facts: MediaFacts
-    pieces: tuple[Piece, ...]
-    partial: str | None = None
 
 
 def pieces(source: Source, spec: EncoderSpec) -> Pieces:
@@ -52,11 +41,4 @@ def pieces(source: Source, spec: EncoderSpec) -> Pieces:
 
 def decode(source: Source, spec: EncoderSpec) -> Decoded:
     """All pieces of a file at once; raises what `pieces` raises. For files that are known to be short."""
-    found: list[Piece] = []
-    stream = pieces(source, spec)
-    while True:
-        try:
-            found.append(next(stream))
-        except StopIteration as stop:
-            ending: Ending = stop.value
-            return Decoded(ending.modality, ending.facts, tuple(found), ending.partial)
+    return whole(pieces(source, spec))

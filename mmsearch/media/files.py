@@ -1,4 +1,4 @@
-"""Bytes off the disk, read once: hashed, and proved not to have changed meanwhile."""
+"""Bytes off the disk: hashed a mebibyte at a time, and proved not to have changed when they are read to be decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -17,7 +17,7 @@ from mmsearch.media.sniff import HEAD, require_indexable
 from mmsearch.types import EncoderSpec, Modality
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Larger pictures are rejected: they are held in memory whole. Everything else is read as it is decoded."""
+"""Larger pictures are rejected: whoever decodes them holds them in memory whole."""
 
 STREAMED = frozenset({Modality.AUDIO, Modality.VIDEO, Modality.TEXT})
 _CHUNK = 1024 * 1024
@@ -28,9 +28,10 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file's content as it was at one moment: bytes, sha256 (32 bytes), size in bytes, mtime in ns, inode.
+    """A file's content as it was at one moment: head, sha256 (32 bytes), size in bytes, mtime in ns, inode.
 
-    ``path`` None: ``data`` is all of it. Otherwise ``data`` is its head only, and `opened` reads the rest.
+    ``path`` None: ``data`` is all of it. Otherwise ``data`` is its head, and `opened` reads the file again.
+    ``descriptor``: the open file, for a process that may open nothing; whoever gave it sees to it that it is the same.
     """
 
     data: bytes
@@ -39,10 +40,23 @@ class Source:
     mtime_ns: int
     inode: int
     path: bytes | None = None
+    descriptor: int | None = None
+
+    def content(self) -> bytes:
+        """All of it. Raises what `opened` raises."""
+        if self.path is None and self.descriptor is None:
+            return self.data
+        with self.opened() as file:
+            return file.read(self.size)
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """The content as a file, from its start. Raises ``Transient`` if it is no longer what was hashed."""
+        if self.descriptor is not None:
+            with open(self.descriptor, "rb", buffering=0, closefd=False) as file:
+                file.seek(0)
+                yield file
+            return
         if self.path is None:
             yield io.BytesIO(self.data)
             return
@@ -57,8 +71,21 @@ class Source:
                 raise Transient("changed while it was read")
 
 
-def read(path: bytes, spec: EncoderSpec | None = None, *, follow_links: bool = False, limit: int = MAX_BYTES) -> Source:
+class Stopped(Exception):
+    """Nobody wants the file any more."""
+
+
+def read(
+    path: bytes,
+    spec: EncoderSpec | None = None,
+    *,
+    follow_links: bool = False,
+    limit: int = MAX_BYTES,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Source:
     """Read a regular file that holds something that ``spec``'s encoder takes. Of any other only the head is read.
+
+    ``stopped`` is asked at every mebibyte; once it says so, this raises ``Stopped``.
 
     Raises ``FileNotFoundError`` for a file that is gone, ``Unsupported`` for content that is not indexed or a
     link that is not to be followed, ``Rejected`` for what is no regular file, is empty, or has more than ``limit``
@@ -66,14 +93,16 @@ def read(path: bytes, spec: EncoderSpec | None = None, *, follow_links: bool = F
     """
     try:
         for _ in range(ATTEMPTS):
-            if (source := _read_once(path, spec, follow_links, limit)) is not None:
+            if (source := _read_once(path, spec, follow_links, limit, stopped)) is not None:
                 return source
     except OSError as error:
         raise _outcome(error) from error
     raise Transient("changed while it was read")
 
 
-def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit: int) -> Source | None:
+def _read_once(
+    path: bytes, spec: EncoderSpec | None, follow_links: bool, limit: int, stopped: Callable[[], bool]
+) -> Source | None:
     """None when the file changed under us."""
     more = 0 if follow_links else os.O_NOFOLLOW
     with open(path, "rb", opener=lambda name, flags: _without_waiting(name, flags | more)) as file:
@@ -86,23 +115,21 @@ def _read_once(path: bytes, spec: EncoderSpec | None, follow_links: bool, limit:
             raise Rejected(f"larger than {limit // (1024 * 1024)} MiB")
         file.seek(0)
         # One byte more than there should be, so that growth shows; never the endless tail of a growing file.
-        if streamed:
-            data, (sha256, count) = head, _digest(file, before.st_size + 1)
-        else:
-            data = file.read(before.st_size + 1)
-            sha256, count = hashlib.sha256(data).digest(), len(data)
+        sha256, count = _digest(file, before.st_size + 1, stopped)
         after = os.fstat(file.fileno())
     if count != before.st_size or _identity(before) != _identity(after):
         return None
-    return Source(data, sha256, before.st_size, before.st_mtime_ns, before.st_ino, path if streamed else None)
+    return Source(head, sha256, before.st_size, before.st_mtime_ns, before.st_ino, path)
 
 
-def _digest(file: BinaryIO, most: int) -> tuple[bytes, int]:
+def _digest(file: BinaryIO, most: int, stopped: Callable[[], bool]) -> tuple[bytes, int]:
     """The sha256 of a file's first ``most`` bytes, and how many there were; a mebibyte is held at a time."""
     digest, count = hashlib.sha256(), 0
     while chunk := file.read(min(_CHUNK, most - count)):
         digest.update(chunk)
         count += len(chunk)
+        if stopped():
+            raise Stopped
     return digest.digest(), count
 
 

@@ -65,7 +65,7 @@ _PICTURES = frozenset({Modality.IMAGE})
 
 
 def _unhashed(path: bytes) -> Source:
-    """A file as a decoder takes it, without the cost of its sha256: of a film only the head is read."""
+    """A file as a decoder takes it, without the cost of its sha256."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO in its place must not make us wait
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
@@ -74,6 +74,4 @@ def _unhashed(path: bytes) -> Source:
         streamed = kind is not None and kind.modality in STREAMED
         if not streamed and status.st_size > MAX_BYTES:
             raise Rejected(f"larger than {MAX_BYTES // (1024 * 1024)} MiB")
-        data = head if streamed else head + file.read(MAX_BYTES)
-    identity = status.st_size, status.st_mtime_ns, status.st_ino
-    return Source(data, b"", *identity, path if streamed else None)
+    return Source(head, b"", status.st_size, status.st_mtime_ns, status.st_ino, path)

@@ -32,7 +32,7 @@ from mmsearch.media.files import Source
 from mmsearch.media.fit import Box, fit, to_stored
 from mmsearch.media.outcome import CUT_OFF, outcome
 from mmsearch.media.pieces import Ending, Piece, Pieces
-from mmsearch.media.sniff import Kind, require_indexable
+from mmsearch.media.sniff import HEAD, Kind, require_indexable
 from mmsearch.media.text_embedded import caption
 from mmsearch.types import EncoderSpec, FloatArray, ImageInput, MediaFacts, Modality, Pixels
 
@@ -52,7 +52,7 @@ REDUCING_GAP = 3.0
 """Large pictures are first shrunk by whole factors, to no less than this many times the size wanted."""
 
 _DECODERS = {
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
+    "JPEG": ("mmsearch.media.jpeg", "Watched"),
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
@@ -119,12 +119,12 @@ def decode_image(source: Source, want: ImageInput) -> Picture:
     Raises ``Unsupported`` for content that is no picture or whose decoder is not installed, ``Rejected(reason)`` for a
     picture that is broken or over a limit, ``Transient`` when memory or file handles ran out.
     """
-    kind = require_indexable(source.data, source.size)
+    kind = require_indexable(source.data[:HEAD], source.size)
     if kind.modality is not Modality.IMAGE:
         raise Unsupported(f"{kind.modality} is no picture")
     format_ = kind.format
     try:
-        return _decode(source.data, format_, want)
+        return _decode(source.content(), format_, want)
     except MediaError:
         raise
     except Exception as error:  # Pillow's decoders raise at least eight types on broken files
@@ -150,6 +150,7 @@ def _open(data: bytes, format_: str, want: ImageInput) -> _Opened:
     if format_ == "JPEG":
         scans = jpeg.count_scans(image, data)
         opened = _Opened(image, image.size, jpeg.draft(image, scans, want), scans)
+        image.watch(data)  # type: ignore[attr-defined]
     if image.width * image.height > MAX_PIXELS:
         width, height = opened.size
         raise Rejected(f"more than {MAX_PIXELS // 1_000_000} megapixels ({width} x {height})")
@@ -167,6 +168,8 @@ def _decode(data: bytes, format_: str, want: ImageInput) -> Picture:
             if isinstance(outcome(format_, error), Transient):
                 raise
             image, partial = _salvage(opened, data, want, error)
+        else:
+            image, partial = _heard(opened.image)
         exif = read_exif(opened.image)
         # Otherwise only some rows are there, or the header was wrong about the size.
         size, scale = (opened.size, opened.scale) if image.size == expected else (image.size, 1.0)
@@ -191,6 +194,16 @@ def _salvage(opened: _Opened, data: bytes, want: ImageInput, error: Exception) -
         raise error
     percent = 100 * (bottom - top) // image.height
     return image.crop((0, top, image.width, bottom)), f"{damage}: {percent}% of the rows are there"
+
+
+def _heard(image: ImageFile) -> tuple[Image.Image, str | None]:
+    """A loaded picture without the rows that are not there, and its damage in words, if its decoder kept any silent."""
+    damage = image.damage() if isinstance(image, jpeg.Watched) else None
+    if damage is None:
+        return image, None
+    said, rows = damage
+    # Of less than a strip all is kept, grey as it is: to be called damaged is then all that it is good for.
+    return (image.crop((0, 0, image.width, rows)) if rows >= MIN_ROWS * image.height else image), said
 
 
 def _is_interlaced_gif(image: ImageFile) -> bool:

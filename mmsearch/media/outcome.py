@@ -21,7 +21,9 @@ def outcome(format_: str, error: Exception) -> MediaError:
         return Transient("out of memory")
     if isinstance(error, FileNotFoundError):
         return Transient("gone before it was decoded")
-    if isinstance(error, OSError) and error.errno in _TRANSIENT:
+    # FFmpeg calls broken bytes an input/output error; a disk's comes out of Python's reading as it is.
+    said_of_bytes = type(error).__module__.startswith("av.") and getattr(error, "errno", None) == errno.EIO
+    if isinstance(error, OSError) and error.errno in _TRANSIENT and not said_of_bytes:
         return Transient(str(error.strerror).lower())
     # A system's error, or FFmpeg's, whose own text holds the file's name.
     words = getattr(error, "strerror", None) or str(error)

@@ -41,4 +41,25 @@ class Ending:
     caption: str | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A whole decoded file: at least one piece. ``partial`` says what is damaged, if anything."""
+
+    modality: Modality
+    facts: MediaFacts
+    pieces: tuple[Piece, ...]
+    partial: str | None = None
+
+
 Pieces: TypeAlias = Generator[Piece, None, Ending]
+
+
+def whole(stream: Pieces) -> Decoded:
+    """All pieces of a file at once; raises what the stream raises. For files that are known to be short."""
+    found: list[Piece] = []
+    while True:
+        try:
+            found.append(next(stream))
+        except StopIteration as stop:
+            ending: Ending = stop.value
+            return Decoded(ending.modality, ending.facts, tuple(found), ending.partial)

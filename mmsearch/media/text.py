@@ -17,6 +17,10 @@ from mmsearch.types import EncoderSpec, MediaFacts, Modality
 MAX_BYTES = 4 * 1024 * 1024
 """So much of a file is indexed: the longest novels are 3 MB, and whatever is longer is a log or data."""
 
+MAX_ROWS = 10_000
+"""Rows of a table, and objects of JSON, that are indexed: 4 MiB may have a million, and each costs a vector."""
+_IN_ROWS = frozenset({"CSV", "TSV", "JSON", "JSON lines"})
+
 
 def _whole(text: str) -> Iterator[Passage]:
     yield Passage(text, ((0, 0),), len(text))
@@ -37,12 +41,16 @@ def pieces(source: Source, kind: Kind, spec: EncoderSpec) -> Pieces:
     Raises ``Rejected`` for what is broken or has no words, ``Unsupported`` for data without sentences and scans.
     """
     partial = f"longer than {MAX_BYTES // (1024 * 1024)} MiB: the rest is left out"
-    found, end = False, 0
+    found, end, rows = False, 0, 0
     try:
         with source.opened() as file:
             data = file.read(text_pdf.MAX_BYTES + 1 if kind.format == "PDF" else MAX_BYTES)
         longer = kind.format != "PDF" and source.size > len(data)
         for passage in _passages(data, kind.format, whole=not longer):
+            if kind.format in _IN_ROWS and rows == MAX_ROWS:
+                longer, partial = True, f"more than {MAX_ROWS:,} rows: the rest is left out"
+                break
+            rows += 1
             for piece in chunks(passage, spec):
                 found = True
                 yield piece

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mmsearch.retrieval.dates import period
 from mmsearch.retrieval.embed import embed, questions
 from mmsearch.retrieval.evidence import NOTHING, Evidence
 from mmsearch.retrieval.fuse import fuse
+from mmsearch.retrieval.hit import hit_of
 from mmsearch.retrieval.rank import Ranking, Scored, Spoken
 from mmsearch.retrieval.scale import Question, Scale, kinds_of, scale_of
 from mmsearch.retrieval.search import Searcher
@@ -22,8 +23,9 @@ from mmsearch.retrieval.where import parse as parse_where
 from mmsearch.store import parts, selection
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.filters import And, Compare, Condition, Near
-from mmsearch.store.levels import KINDS, kind_of
-from mmsearch.store.reader import HOLDS, Found, Reader, Space
+from mmsearch.store.levels import kind_of
+from mmsearch.store.postings import count_files
+from mmsearch.store.reader import HOLDS, Reader, Space
 from mmsearch.store.selection import Selection
 from mmsearch.store.words import all_of, split_quoted
 from mmsearch.types import Asked, Encoder, FloatArray, Hit, Query, Why, require_same_space
@@ -265,52 +267,65 @@ class Asker:
         twins = _Twins()
         for start in range(0, len(fused), WEIGHED):
             some = [(by_item[spaces[0]][item], score, spaces) for item, score, spaces in fused[start : start + WEIGHED]]
-            for hit, vector in self._as_hits(some, asked):
-                if hit.confidence is not None and hit.confidence < query.min_confidence:
+            for (one, score, spaces), (confidence, vector) in zip(some, self._sure(some, asked), strict=True):
+                if confidence is not None and confidence < query.min_confidence:
                     continue
-                if query.unique and twins.seen(hit.space, vector):
+                if query.unique and twins.seen(spaces[0], vector):
                     continue
-                hits.append(replace(hit, rank=len(hits) + 1))
+                spoken_there = asked[names.index(spaces[0])]
+                hits.append(self._as_hit(one, score, spaces, spoken_there, rank=len(hits) + 1, confidence=confidence))
                 if len(hits) == query.k:
                     return hits
         return hits
 
-    def _as_hits(
+    def _as_hit(
+        self, one: Scored, score: float, spaces: tuple[str, ...], asked: Spoken, rank: int, confidence: float | None
+    ) -> Hit:
+        found_by = (spaces if one.cosine is not None else ()) + ((WORDS,) if one.match.speaks else ())
+        why = None
+        if self._like.mode != "dense":
+            evidence = asked.evidence if one.match.speaks else None
+            why = Why(one.z, one.words, one.folder, () if evidence is None else evidence.where(one.found))
+        return hit_of(
+            one.found,
+            rank=rank,
+            score=score,
+            cosine=one.cosine,
+            space=spaces[0] if one.cosine is not None else WORDS,
+            confidence=confidence,
+            found_by=found_by,
+            why=why,
+        )
+
+    def _sure(
         self, some: Sequence[tuple[Scored, float, tuple[str, ...]]], asked: list[Spoken]
-    ) -> Iterator[tuple[Hit, FloatArray | None]]:
-        vectors = {}
-        sure: dict[int, float] = {}
+    ) -> Iterator[tuple[float | None, FloatArray | None]]:
+        """For each how sure it is, by meaning and by words, and its vector."""
+        names = [engine.space.fingerprint for engine in self._engines]
+        known: dict[int, tuple[float, FloatArray]] = {}
         for engine, spoken_here in zip(self._engines, asked, strict=True):
             here = [one for one, _, spaces in some if spaces[0] == engine.space.fingerprint and one.cosine is not None]
-            for one, vector, value in self._confidence(engine, spoken_here.question, here):
-                vectors[one.found.segment_id], sure[one.found.segment_id] = vector, value
-        for one, score, spaces in some:
-            evidence = asked[[engine.space.fingerprint for engine in self._engines].index(spaces[0])].evidence
-            letters = one.match[:3] != NOTHING[:3]
-            found_by = tuple(spaces if one.cosine is not None else ()) + ((WORDS,) if letters else ())
-            confidence = sure.get(one.found.segment_id)
-            why = None
-            if self._like.mode != "dense":
-                matched = evidence.where(one.found) if evidence is not None and letters else ()
-                why = Why(one.z, one.words, one.folder, matched)
-                if evidence is not None and letters:
-                    confidence = either(confidence or 0.0, by_words(evidence, one.match))
-            hit = _hit(one.found, score, spaces[0] if one.cosine is not None else WORDS, found_by, why)
-            yield replace(hit, cosine=one.cosine, confidence=confidence), vectors.get(one.found.segment_id)
+            known |= self._by_meaning(engine, spoken_here.question, here)
+        for one, _, spaces in some:
+            confidence, vector = known.get(one.found.segment_id, (None, None))
+            evidence = asked[names.index(spaces[0])].evidence
+            if evidence is not None and one.match.speaks:
+                confidence = either(confidence or 0.0, by_words(evidence, one.match))
+            yield confidence, vector
 
-    def _confidence(
+    def _by_meaning(
         self, engine: Engine, question: Question, some: Sequence[Scored]
-    ) -> Iterator[tuple[Scored, FloatArray, float]]:
-        """For each its vector and how sure it is by meaning."""
-        space = engine.space
+    ) -> dict[int, tuple[float, FloatArray]]:
+        """Segments to how sure they are by meaning, and their vectors."""
+        space, found = engine.space, dict[int, tuple[float, FloatArray]]()
         stored = self._reader.vectors(space.id, space.dim, [one.found.segment_id for one in some])
-        rows = {segment: i for i, segment in enumerate(stored.ids.tolist())}
-        confidence = Confidence(self._scales[space.fingerprint], space.model)
-        for kind in KINDS:
-            here = [one for one in some if kind_of(one.found.modality) is kind and one.found.segment_id in rows]
-            if here:
-                vectors = stored.vectors[[rows[one.found.segment_id] for one in here]]
-                yield from zip(here, vectors, confidence.meaning(question, kind, vectors).tolist(), strict=True)
+        kinds = {one.found.segment_id: kind_of(one.found.modality) for one in some}
+        confidence = Confidence(self._scales[space.fingerprint], space.model, count_files(self._reader))
+        for kind in dict.fromkeys(kinds.values()):
+            rows = [i for i, segment in enumerate(stored.ids.tolist()) if kinds[segment] is kind]
+            sure = confidence.meaning(question, kind, stored.vectors[rows]).tolist()
+            found |= {int(stored.ids[i]): (value, stored.vectors[i]) for i, value in zip(rows, sure, strict=True)}
+        return found
 
     # -- the moments of a file ------------------------------------------------------------------------------------
 
@@ -360,34 +375,20 @@ class Asker:
         hits: dict[int, Hit] = {}
         for _, coverage, found, match in scored:
             if coverage and found.item_id not in hits:
-                why = Why(0.0, coverage, 0.0, evidence.where(found))
-                hit = _hit(found, coverage, WORDS, (WORDS,), why)
                 sure = by_words(evidence, match)
                 if sure >= query.min_confidence:
-                    hits[found.item_id] = replace(hit, rank=len(hits) + 1, confidence=sure)
+                    hits[found.item_id] = hit_of(
+                        found,
+                        rank=len(hits) + 1,
+                        score=coverage,
+                        confidence=sure,
+                        space=WORDS,
+                        found_by=(WORDS,),
+                        why=Why(0.0, coverage, 0.0, evidence.where(found)),
+                    )
             if len(hits) == query.k:
                 break
         return list(hits.values())
-
-
-def _hit(found: Found, score: float, space: str, found_by: tuple[str, ...], why: Why | None) -> Hit:
-    return Hit(
-        rank=0,
-        score=score,
-        path=found.path,
-        modality=found.modality,
-        span=found.span,
-        item_id=found.item_id,
-        segment_id=found.segment_id,
-        space=space,
-        found_by=found_by,
-        text=found.text,
-        page=found.page,
-        taken=found.taken,
-        added=found.added,
-        date=found.date,
-        why=why,
-    )
 
 
 class _Twins:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mmsearch.encoders.bank import bank_of
-from mmsearch.encoders.bridge import FOLDER, BridgeEncoder
+from mmsearch.encoders.bridge import BridgeEncoder, save
 from mmsearch.encoders.sentences import sentences as own_sentences
 from mmsearch.errors import UsageError
 from mmsearch.retrieval.bridge import Fit, fit
@@ -56,8 +55,7 @@ def bridge_library(
         require_same_space(space.fingerprint, encoder.spec.space)
     texts = [*own_sentences(), *(str(row[0]) for row in reader.query(_CAPTIONS)), *sentences]
     bridge, quality = fit(first, second, texts, some_vectors(catalog, image, Modality.IMAGE))
-    path = os.path.join(catalog.folder, FOLDER, f"{bridge.space}.npz")
-    bridge.save(path)
+    path = save(catalog.folder, f"{bridge.space}.npz", bridge)
     encoder = BridgeEncoder(f"bridge:{path}", bridge, "cpu")
     target = catalog.space(encoder.spec)
     run_id = catalog.start_run(target.id, "cpu")

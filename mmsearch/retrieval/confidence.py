@@ -36,6 +36,12 @@ UNSEEN = 1.0
 """What a single word has less ahead for a sound or a text, where it is near many things that it does not name."""
 
 
+FITTED_ON = 2000
+"""Files of the libraries that the constants come from."""
+BY_CHANCE = 0.4
+"""What each e-fold more files takes off the logit: the best of many is near by chance. A tenfold library takes 0.9."""
+
+
 class Fit(NamedTuple):
     """The logistic function of ``t``: its slope, what a single word has ahead, its start; from `bench.confidence`."""
 
@@ -51,10 +57,11 @@ GUESS = FITS["mini"]
 
 
 class Confidence:
-    """How sure hits are in one space of a library."""
+    """How sure hits are in one space of a library of so many files."""
 
-    def __init__(self, scale: Scale, model: str) -> None:
+    def __init__(self, scale: Scale, model: str, files: int = 0) -> None:
         self._scale, self._fit = scale, FITS.get(model, GUESS)
+        self._chance = BY_CHANCE * math.log(max(files, FITTED_ON) / FITTED_ON)
 
     def meaning(self, question: Question, kind: Modality, vectors: FloatArray) -> Values:
         """0 to 1 for unit rows float32 ``(n, dim)`` of a kind, float64 ``(n,)``, by the vectors alone."""
@@ -63,7 +70,7 @@ class Confidence:
         else:
             fit, terse = self._fit, question.terseness
             ahead = fit.terse - (UNSEEN if kind is not Modality.IMAGE else 0.0)
-            logit = fit.slope * self.stands_out(question, kind, vectors) + ahead * terse + fit.start
+            logit = fit.slope * self.stands_out(question, kind, vectors) + ahead * terse + fit.start - self._chance
         sure: Values = 1 / (1 + np.exp(-np.clip(logit, -50, 50)))
         return sure
 

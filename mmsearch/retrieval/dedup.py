@@ -92,8 +92,8 @@ def _close_pairs(reader: Reader, space: Space, items: set[int], close: float) ->
 
 def _hash_of(path: bytes) -> int | None:
     """None for a file that can't be read now: it is no one's duplicate then."""
-    from mmsearch.media.decode import decode
     from mmsearch.media.files import read
+    from mmsearch.media.sandbox import decode
 
     try:
         (piece,) = decode(read(path, follow_links=True), _SMALL).pieces

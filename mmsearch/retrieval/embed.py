@@ -23,8 +23,6 @@ MOST_PIECES = 32
 """Of a long sound or a film, or of a long part of it, the question is the mean of its first pieces."""
 AT_ONCE = 256
 """Texts encoded at a time."""
-MOST_BYTES, TIMEOUT_S = 64 * 1024 * 1024, 20.0
-"""Of what is fetched from an address."""
 
 
 def embed(encoder: Encoder, parts: Sequence[Asked], space: Space, *, allow_url: bool = False) -> FloatArray:
@@ -84,13 +82,13 @@ def file_vector(encoder: Encoder, path: str, name: str = "") -> FloatArray:
 
     Raises ``UsageError``.
     """
-    # Pillow must not be imported by a question in words.
-    from mmsearch.media.decode import pieces
+    # No process that decodes is started, and none of this imported, by a question in words.
     from mmsearch.media.files import read
+    from mmsearch.media.sandbox import shared
 
     file, span = moments.split(path)
     try:
-        track = _track(pieces(read(os.fsencode(file), follow_links=True), encoder.spec))
+        track = _track(shared()(read(os.fsencode(file), follow_links=True), encoder.spec))
         if span is None:
             found = list(islice(track, MOST_PIECES))
         else:
@@ -117,19 +115,10 @@ def _track(stream: Pieces) -> Iterator[Piece]:
 
 def _fetched(encoder: Encoder, address: str) -> FloatArray:
     import tempfile
-    from urllib.error import URLError
-    from urllib.request import Request, urlopen
 
-    try:
-        # The parser lets only http and https through.
-        request = Request(address, headers={"User-Agent": "mmsearch"})
-        with urlopen(request, timeout=TIMEOUT_S) as response:
-            data = response.read(MOST_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
-        raise UsageError(f"{address}: {getattr(error, 'reason', error)}") from error
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{address}: larger than {MOST_BYTES // 2**20} MiB")
+    from mmsearch.retrieval.fetch import fetch
+
     with tempfile.NamedTemporaryFile(prefix="mmsearch-") as file:
-        file.write(data)
+        fetch(address, file)
         file.flush()
         return file_vector(encoder, file.name, address)

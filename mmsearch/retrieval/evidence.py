@@ -53,6 +53,11 @@ class Match(NamedTuple):
     folder: int
     whole: bool = False
 
+    @property
+    def speaks(self) -> bool:
+        """Whether any term is there."""
+        return bool(self.own or self.text or self.folder)
+
 
 NOTHING = Match(0, 0, 0)
 

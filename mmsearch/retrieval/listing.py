@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mmsearch.retrieval.arrange import order
 from mmsearch.retrieval.ask import condition_of
+from mmsearch.retrieval.hit import hit_of
 from mmsearch.store import listing, selection
-from mmsearch.store.reader import Found, Item, Reader
+from mmsearch.store.reader import Item, Reader
 from mmsearch.store.selection import Selection
 from mmsearch.types import Hit, Query
 
@@ -35,7 +36,8 @@ def listed(reader: Reader, query: Query) -> list[Hit]:
     by = "date" if by == "score" else by
     segments = listing.first_segments(reader, selected(reader, query), by, descending, query.k)
     found = reader.live(segments)
-    return [_hit(rank, found[segment_id]) for rank, segment_id in enumerate(segments, 1)]
+    whole = {"score": 0.0, "span": None, "page": None, "space": ""}
+    return [hit_of(found[segment_id], rank=rank, **whole) for rank, segment_id in enumerate(segments, 1)]
 
 
 def files(reader: Reader, query: Query, named: str | None, state: str | None, count: int | None) -> list[Item]:
@@ -43,20 +45,3 @@ def files(reader: Reader, query: Query, named: str | None, state: str | None, co
     by, descending = order(query.sort, FILE_ORDERS)
     chosen = selected(reader, query) if is_filtered(query) else None
     return listing.known_files(reader, chosen, named, state, by, descending, count)
-
-
-def _hit(rank: int, found: Found) -> Hit:
-    return Hit(
-        rank=rank,
-        score=0.0,
-        path=found.path,
-        modality=found.modality,
-        span=None,
-        item_id=found.item_id,
-        segment_id=found.segment_id,
-        space="",
-        text=found.text,
-        taken=found.taken,
-        added=found.added,
-        date=found.date,
-    )

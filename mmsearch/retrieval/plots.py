@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from mmsearch.encoders import known
 from mmsearch.errors import MissingExtra, UsageError
 from mmsearch.retrieval.measured import Direction, Report
 from mmsearch.retrieval.metrics import hit
@@ -75,10 +78,31 @@ def require(path: str) -> None:
 def figure(width: float, height: float) -> Any:
     """An empty matplotlib figure, inches. Raises ``MissingExtra`` without matplotlib."""
     try:
+        with _at_home():
+            import matplotlib.font_manager  # noqa: F401
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtra("drawing plots", "plots") from None
     return Figure(figsize=(width, height))
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """While it is imported matplotlib writes its list of fonts, and asks fontconfig's program, which writes caches too.
+
+    The list goes to our cache, and the program is not found: plots use the font that matplotlib brings.
+    """
+    ours = {"MPLCONFIGDIR": os.path.join(known.cache_folder(), "matplotlib"), "PATH": os.devnull}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def save(drawn: Any, path: str) -> None:

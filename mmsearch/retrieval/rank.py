@@ -125,6 +125,10 @@ class Ranking:
         return (segments, most + lifts), unseen
 
 
+def _order(one: Scored) -> tuple[float, float, bytes, int]:
+    return -one.score, -one.z, one.found.path, one.found.segment_id
+
+
 class _Pool:
     """The segments that were looked at for one question, each with its score."""
 
@@ -140,59 +144,68 @@ class _Pool:
         self._reader, self._space, self._scale, self._chosen = reader, searcher.space, scale, chosen
         self._asked, self._bare = asked, bare
         self._seen: set[int] = set()
-        self._scored: list[Scored] = []
+        self._best: dict[int, Scored] = {}
 
     def look(self, lists: Sequence[Bounded], count: int) -> None:
         """Look at segments, those that may score most first, until no other can be among the best ``count`` files."""
         ids, most = (np.concatenate(parts) for parts in zip(*lists, strict=True))
         order = np.argsort(-most, kind="stable")
         ids, most = ids[order], most[order]
-        for start in range(0, len(ids), STEP):
+        step = max(STEP, count)
+        for start in range(0, len(ids), step):
             if self.reaches(float(most[start]), count):
                 return
-            self._add([one for one in ids[start : start + STEP].tolist() if one not in self._seen])
+            self._add([one for one in ids[start : start + step].tolist() if one not in self._seen])
 
     def reaches(self, bound: float, count: int) -> bool:
         """Whether the best ``count`` files that were looked at all score at least this."""
-        best = self.best(count)
-        return len(best) == count and best[-1].score >= bound
+        return sum(one.score >= bound for one in self._best.values()) >= count
 
     def best(self, count: int) -> list[Scored]:
-        """One segment of each file, best first; what is equal stands in the order of paths."""
-        self._scored.sort(key=lambda one: (-one.score, -one.z, one.found.path))
-        best: dict[int, Scored] = {}
-        for one in self._scored:
-            best.setdefault(one.found.item_id, one)
-            if len(best) == count:
-                break
-        return list(best.values())
+        """The best segment of each file, best first; what is equal stands in the order of paths."""
+        return sorted(self._best.values(), key=_order)[:count]
 
     def all_of(self, segments: Sequence[int]) -> list[Scored]:
         """Look at all of these segments, whatever they may score; best first."""
-        self._add(list(segments))
-        return sorted(self._scored, key=lambda one: (-one.score, -one.z, one.found.segment_id))
+        return sorted(self._add(list(segments)), key=_order)
 
-    def _add(self, segments: list[int]) -> None:
+    def _add(self, segments: list[int]) -> list[Scored]:
         self._seen.update(segments)
         live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
         stored = self._reader.vectors(self._space.id, self._space.dim, list(live))
         row = {segment: i for i, segment in enumerate(stored.ids.tolist())}
         here = [found for segment, found in live.items() if segment in row]
-        self._score(here, stored.vectors[[row[found.segment_id] for found in here]] if here else None)
+        scored = self._score(here, stored.vectors[[row[found.segment_id] for found in here]] if here else None)
         if len(here) < len(live):
-            self._score([live[segment] for segment in self._bare([one for one in live if one not in row])], None)
+            bare = self._bare([one for one in live if one not in row])
+            scored += self._score([live[segment] for segment in bare], None)
+        for one in scored:
+            known = self._best.get(one.found.item_id)
+            if known is None or _order(one) < _order(known):
+                self._best[one.found.item_id] = one
+        return scored
 
-    def _score(self, found: list[Found], vectors: FloatArray | None) -> None:
+    def _score(self, found: list[Found], vectors: FloatArray | None) -> list[Scored]:
         if not found:
-            return
+            return []
         evidence = self._asked.evidence
         matches = [NOTHING if evidence is None else evidence.match(one) for one in found]
         z = np.full(len(found), NO_VECTOR, np.float32) if vectors is None else self._z(found, vectors, matches)
         own, folder = (z * 0, z * 0) if evidence is None else evidence.points(matches, z)
         cosines = None if vectors is None else (vectors @ self._asked.question.vector).tolist()
-        for i, (one, total) in enumerate(zip(found, (z + own + folder).tolist(), strict=True)):
-            parts = float(z[i]), float(own[i]), float(folder[i])
-            self._scored.append(Scored(total, one, None if cosines is None else cosines[i], *parts, matches[i]))
+        totals = (z + own + folder).tolist()
+        return [
+            Scored(
+                totals[i],
+                one,
+                None if cosines is None else cosines[i],
+                float(z[i]),
+                float(own[i]),
+                float(folder[i]),
+                matches[i],
+            )
+            for i, one in enumerate(found)
+        ]
 
     def _z(self, found: list[Found], vectors: FloatArray, matches: Sequence[Match]) -> FloatArray:
         kinds = np.array([kind_of(one.modality) for one in found])

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmsearch import own
 from mmsearch.errors import MMSearchError, StorageFull
-from mmsearch.store import indexes
+from mmsearch.own import PRIVATE_FILE
+from mmsearch.store import indexes, layout
 from mmsearch.store.indexes import Setting
 from mmsearch.store.layout import ARTIFACTS, sync_folder
 from mmsearch.store.reader import TUNED, Artifact, Reader, Space
@@ -78,10 +80,8 @@ def publish(catalog: Catalog, space: Space, kind: str = "auto", device: str = "c
         chunks, params = indexes.build(
             setting, lambda: reader.blocks(space.id, space.dim, upto=max_seq), rows, space.dim, device=device
         )
-        kind, generation = setting.kind, catalog.next_generation()
-        folder = os.path.join(catalog.folder, ARTIFACTS)
-        path = os.path.join(folder, f"{generation}.{kind}")
-        size, sha256 = _write(path, chunks)
+        kind, generation, path = setting.kind, *_place(catalog, setting.kind)
+        size, sha256 = _write(path, chunks, layout.mode(catalog.folder))
     artifact = Artifact(
         generation, space.id, kind, size, sha256, signature(path), rows, max_seq, json.dumps(params, sort_keys=True)
     )
@@ -122,11 +122,21 @@ def index_device(device: str) -> str:
     return device if device.startswith("cuda") else "cpu"
 
 
-def _write(path: str, chunks: Iterable[bytes | memoryview]) -> tuple[int, str]:
+def _place(catalog: Catalog, kind: str) -> tuple[int, str]:
+    """The next generation and its path, neither of which bears the name of anything that is there already."""
+    folder, generation = layout.require_own_artifacts(catalog.folder), catalog.next_generation()
+    while True:
+        path = os.path.join(folder, f"{generation}.{kind}")
+        if not os.path.lexists(path) and not os.path.lexists(f"{path}.tmp"):
+            return generation, path
+        generation += 1
+
+
+def _write(path: str, chunks: Iterable[bytes | memoryview], mode: int = PRIVATE_FILE) -> tuple[int, str]:
     """Write, sync and rename into place; returns the size and the sha256 of what was written."""
     digest, size, temporary = hashlib.sha256(), 0, f"{path}.tmp"
     try:
-        with open(temporary, "wb", buffering=0) as file:
+        with open(own.create(temporary, mode), "wb", buffering=0) as file:
             for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
@@ -138,8 +148,8 @@ def _write(path: str, chunks: Iterable[bytes | memoryview]) -> tuple[int, str]:
         os.replace(temporary, path)
         sync_folder(os.path.dirname(path))
     except OSError as error:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        if not isinstance(error, FileExistsError):
+            own.remove(temporary)
         needed = f"{size / 1e6:.0f} MB and more are needed"
         raise StorageFull(f"{path}: {error.strerror or error}: {needed}; the old index still answers") from error
     return size, digest.hexdigest()
@@ -209,6 +219,12 @@ def drop_old(catalog: Catalog) -> None:
         kept |= {artifact.file for artifact in artifacts[:GENERATIONS]}
         catalog.drop_artifacts([artifact.id for artifact in artifacts[GENERATIONS:]])
     folder = os.path.join(catalog.folder, ARTIFACTS)
-    for name in os.listdir(folder):
-        if name not in kept:
-            os.unlink(os.path.join(folder, name))
+    for name in os.listdir(folder) if own.is_folder(folder) else ():
+        if name not in kept and _is_named_by_us(name):
+            own.remove(os.path.join(folder, name))
+
+
+def _is_named_by_us(name: str) -> bool:
+    """``<digits>.<kind>``, perhaps with ``.tmp``: nothing else in the folder is touched."""
+    number, _, kind = name.removesuffix(".tmp").partition(".")
+    return number.isascii() and number.isdecimal() and indexes.is_kind(kind)

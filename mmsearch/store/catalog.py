@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
-from mmsearch.errors import StorageFull
-from mmsearch.store import layout, rows, schema
+from mmsearch.errors import Damaged, Locked, StorageFull
+from mmsearch.store import layout, rows, rowsums, schema, staging, triggers
 from mmsearch.store.compare import (
     ADD,
     BELOW,
@@ -24,6 +24,7 @@ from mmsearch.store.compare import (
     COUNT_GONE,
     HAS_VECTORS,
     LAST,
+    LEARN,
     SEEN,
     UNLISTED,
     Known,
@@ -32,7 +33,7 @@ from mmsearch.store.compare import (
 )
 from mmsearch.store.engine import connect, errors_named
 from mmsearch.store.lock import WriterLock
-from mmsearch.store.migrations import migrate
+from mmsearch.store.migrations import foreign_code, migrate
 from mmsearch.store.reader import HOLDS, TUNED, Artifact, Reader, Space
 from mmsearch.store.rows import Record, Write
 from mmsearch.store.words import TABLES, TOKENIZER
@@ -42,29 +43,53 @@ __all__ = ["BELOW", "Catalog", "Known", "Record", "Write", "below"]
 
 
 class Catalog:
-    """The one writer. Raises ``Locked`` after ``lock_timeout`` seconds, ``LibraryTooNew``, ``Damaged``."""
+    """The one writer. Raises ``Locked`` after ``lock_timeout`` seconds, ``LibraryTooNew``, ``Damaged``.
 
-    def __init__(self, folder: str, lock_timeout: float = 0.0) -> None:
+    ``dry_run``: whatever is written, a newer format too, is undone at the end; what is committed stays what it was.
+    ``mending``: triggers and views in the file, none of which are ours, are dropped, not refused.
+    """
+
+    def __init__(self, folder: str, lock_timeout: float = 0.0, *, dry_run: bool = False, mending: bool = False) -> None:
         self.folder = folder
         with errors_named(folder):
             if not layout.holds_library(folder):
                 layout.create(folder, _fill_newborn)
+            layout.require_own_files(folder)
             self._lock = WriterLock(folder, lock_timeout)
-        try:
-            self._engine = connect(folder)
+        with ExitStack() as opened:  # in the order of closing, backwards: who fails half-way must hold nothing
+            opened.callback(self._lock.close)
+            engine = connect(folder)
+            opened.callback(engine.dispose)
             with errors_named(folder):
-                migrate(self._engine)
-                self._connection = self._engine.connect()
+                self._connection = engine.connect()
+                opened.callback(self._connection.close)  # what is not committed is undone
+                if dry_run:
+                    self._connection.begin()
+                self._prepare(dry_run, mending)
             self.reader = Reader(folder)
-        except BaseException:
-            self._lock.close()
-            raise
+            opened.callback(self.reader.close)
+            self._opened = opened.pop_all()
+
+    def _prepare(self, dry_run: bool, mending: bool) -> None:
+        self.foreign = foreign = foreign_code(self._connection)
+        if foreign and not mending:
+            kind, name = foreign[0]
+            raise Damaged(
+                f"{self.folder} holds a {kind} that is not ours, {name}: run `mmsearch repair`, which drops it"
+            )
+        for kind, name in foreign:
+            quoted = name.replace('"', '""')
+            self._connection.exec_driver_sql(f'DROP {kind} "{quoted}"')
+        migrate(self._connection)
+        # Nothing in the file runs from here on but our own indexes. FTS5 counts as unsafe in a trigger, ours too.
+        self._connection.exec_driver_sql("PRAGMA trusted_schema = ON")
+        for statement in triggers.statements():
+            self._connection.exec_driver_sql(statement)
+        if not dry_run:
+            self._connection.commit()
 
     def close(self) -> None:
-        self.reader.close()
-        self._connection.close()
-        self._engine.dispose()
-        self._lock.close()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
@@ -76,21 +101,13 @@ class Catalog:
     def transaction(self) -> Iterator[Connection]:
         """All or nothing; on leaving, durable. Raises ``StorageFull`` when the disk is, with nothing written."""
         connection = self._connection
+        if not connection.in_transaction() and not self._lock.is_held():
+            raise Locked(f"{self.folder}: the lock was removed, so another process may be writing: try again")
         with (
             errors_named(self.folder),
             connection.begin_nested() if connection.in_transaction() else connection.begin(),
         ):
             yield connection
-
-    @contextmanager
-    def rehearsal(self) -> Iterator[None]:
-        """Whatever is written inside is undone at the end: a dry run leaves no trace."""
-        with errors_named(self.folder):
-            outer = self._connection.begin()
-            try:
-                yield
-            finally:
-                outer.rollback()
 
     # -- settings, spaces, runs ---------------------------------------------------------------------------------
 
@@ -150,11 +167,14 @@ class Catalog:
             connection.execute(text("DROP TABLE IF EXISTS temp.seen"))
             connection.execute(text(SEEN))
 
-    def compare(self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool) -> list[Known]:
+    def compare(
+        self, root_id: int, files: Sequence[FileStat], space_id: int, complete: bool, learn: bool = False
+    ) -> list[Known]:
         """Those of the listed files that are not simply unchanged and ``ok``.
 
-        ``complete``: no file lacks vectors in this space, so that needn't be asked file by file. The
-        comparison is one join (about 2 microseconds a file); unchanged files never become Python objects.
+        ``complete``: no file lacks vectors in this space, so that needn't be asked file by file. ``learn``: note when
+        the unchanged ones changed last, as a library of an older format does not know it. The comparison is one join
+        (about 2 microseconds a file); unchanged files never become Python objects.
         """
         values = {"root": root_id, "space": space_id, "complete": int(complete)}
         with self.transaction() as connection:
@@ -162,6 +182,9 @@ class Catalog:
             if files:
                 connection.exec_driver_sql(ADD, list(files))
             found = connection.execute(text(COMPARE), {**values, "first": first}).all()
+            if learn and files:
+                rest = [(f.ctime_ns, root_id, f.path, f.size, f.mtime_ns, f.inode) for f in files]
+                connection.exec_driver_sql(LEARN, rest)
         return [known(*row) for row in found]
 
     def unlisted(self, root_id: int, start: bytes) -> Iterator[tuple[int, bytes]]:
@@ -186,11 +209,23 @@ class Catalog:
         with self.transaction() as connection:
             rows.delete_items(connection, replaced)
             items = rows.insert_items(connection, root_id, inserted)
+            # The beginnings of long files come before their ends, so that their ids do.
+            long = [pair for pair in zip(items, inserted, strict=True) if pair[1].staged]
+            long += [(r.item_id, r) for r in filled if r.staged and r.item_id is not None]
+            for item_id, record in long:
+                staging.take(connection, root_id, space_id, item_id, record)
+            staging.drop(connection, root_id, space_id, [record.file.path for _, record in long])
             segments = rows.insert_segments(connection, zip(items, inserted, strict=True))
             segments += [rows.segments_of(connection, r) for r in filled]
             rows.insert_embeddings(connection, space_id, zip(segments, inserted + filled, strict=True))
             rows.note_held(connection, space_id, inserted + filled)
             rows.touch(connection, touched)
+
+    def drop_staged(self) -> None:
+        """Forget the beginnings of files: a run came to its end, and has no use for them."""
+        with self.transaction() as connection:
+            if connection.execute(text("SELECT 1 FROM staged LIMIT 1")).scalar():
+                connection.execute(text("DELETE FROM staged"))
 
     def set_captions(self, captions: Sequence[tuple[int, str | None]]) -> None:
         """Note what stands beside these items (id, caption); their vectors and ids stay."""
@@ -264,16 +299,68 @@ class Catalog:
     def drop_space(self, space_id: int) -> None:
         """Forget a space with its vectors, its indexes and its runs; the files stay known."""
         with self.transaction() as connection:
-            for table in (schema.embedding, schema.artifact, schema.run, schema.bank, schema.level):
+            for table in (schema.embedding, schema.artifact, schema.run, schema.bank, schema.level, schema.staged):
                 connection.execute(delete(table).where(table.c.space_id == space_id))
             about = [f"{HOLDS}{space_id}", f"{TUNED}{space_id}"]
             connection.execute(delete(schema.setting).where(schema.setting.c.key.in_(about)))
             connection.execute(delete(schema.space).where(schema.space.c.id == space_id))
 
     def reindex(self) -> None:
-        """Build SQLite's own indexes again from the tables."""
+        """Build SQLite's own indexes again from the tables, and let no id be given twice."""
         with self.transaction() as connection:
             connection.execute(text("REINDEX"))
+            for table in schema.metadata.sorted_tables:
+                if table.name in rows.NUMBERED:
+                    key = "seq" if table.name == "embedding" else "id"
+                    connection.exec_driver_sql(f"DELETE FROM sqlite_sequence WHERE name = '{table.name}'")
+                    connection.exec_driver_sql(
+                        f"INSERT INTO sqlite_sequence (name, seq) SELECT '{table.name}', max({key}) + {rows.GAP} "
+                        f"FROM {table.name} HAVING max({key}) IS NOT NULL"
+                    )
+
+    def remake_index(self, name: str, sql: str | None) -> None:
+        """Drop one of SQLite's own indexes, and make it again by this statement."""
+        quoted = name.replace('"', '""')
+        with self.transaction() as connection:
+            connection.exec_driver_sql(f'DROP INDEX IF EXISTS "{quoted}"')
+            if sql is not None:
+                connection.exec_driver_sql(sql)
+
+    def write_row(self, table: str, values: Sequence[rowsums.Value]) -> None:
+        """Set a row to these values, as `rowsums` lists them; the first is its key."""
+        names, key = rowsums.COLUMNS[table], rowsums.key_of(table)
+        marks, this = ", ".join(f'"{name}" = ?' for name in names), " AND ".join(f"{name} = ?" for name in key)
+        with self.transaction() as connection:
+            connection.exec_driver_sql(f"UPDATE {table} SET {marks} WHERE {this}", (*values, *values[: len(key)]))
+
+    def give_up_rows(self, table: str, keys: Sequence[object]) -> None:
+        """Drop rows that can't be mended, with all that hangs on them, so that the next `index` makes it again."""
+        with self.transaction() as connection:
+            if table == "segment":  # of which file, the damaged row may say wrongly: ids of one file's stand together
+                around = [near for key in keys for near in (int(str(key)) - 1, int(str(key)), int(str(key)) + 1)]
+                found = [
+                    connection.exec_driver_sql("SELECT item_id FROM segment WHERE id = ?", (near,)).scalar()
+                    for near in around
+                ]
+                rows.delete_items(connection, [item_id for item_id in found if isinstance(item_id, int)])
+                connection.exec_driver_sql("DELETE FROM segment WHERE item_id NOT IN (SELECT id FROM item)")
+                connection.execute(text(_DROP_EMPTY))
+            elif table in ("migration", "root"):
+                connection.exec_driver_sql(rowsums.fill(table))
+            elif table == "folder":
+                connection.exec_driver_sql("DELETE FROM folder")
+                connection.exec_driver_sql(
+                    "INSERT INTO folder (root_id, path, files) "
+                    "SELECT root_id, folder_name(path) AS f, count(*) FROM item GROUP BY root_id, f"
+                )
+            elif table == "space":
+                for key in keys:
+                    self.drop_space(int(str(key)))
+            else:
+                name = rowsums.COLUMNS[table][0]
+                for key in keys:
+                    connection.exec_driver_sql(f"DELETE FROM {table} WHERE {name} = ?", (key,))
+            connection.exec_driver_sql(_HOLDS)
 
     def compact(self) -> None:
         """Give free pages back to the disk. Needs as much free space as the catalog has, for a while."""
@@ -292,10 +379,19 @@ class Catalog:
 
 
 _ACTIVE = "active_space"
+_HOLDS = f"""
+INSERT OR REPLACE INTO setting (key, value)
+SELECT '{HOLDS}' || e.space_id, group_concat(DISTINCT coalesce(s.modality, i.modality))
+FROM embedding e JOIN segment s ON s.id = e.segment_id JOIN item i ON i.id = s.item_id GROUP BY e.space_id
+"""
+_DROP_EMPTY = """
+DELETE FROM item WHERE state IN ('ok', 'partial') AND NOT EXISTS (SELECT 1 FROM segment s WHERE s.item_id = item.id)
+"""
 _PENDING = f"SELECT count(*) FROM item i WHERE i.state IN ('ok', 'partial') AND i.gone IS NULL AND NOT {HAS_VECTORS}"
 
 
 def _fill_newborn(folder: str) -> None:
     engine = connect(folder)
-    migrate(engine)
+    with engine.connect() as connection:
+        migrate(connection)
     engine.dispose()

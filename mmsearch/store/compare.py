@@ -18,20 +18,29 @@ class Known(NamedTuple):
     reason: str | None
     sha256: bytes | None
     present: bool  # it was not missing
-    same: bool  # size, time and inode are as they were
+    same: bool  # size, times and inode are as they were
     encoded: bool  # it has vectors in the space asked for
 
 
-SEEN = "CREATE TEMP TABLE seen (path BLOB, size INTEGER, mtime_ns INTEGER, inode INTEGER)"
-ADD = "INSERT INTO temp.seen VALUES (?, ?, ?, ?)"
+SEEN = "CREATE TEMP TABLE seen (path BLOB, size INTEGER, mtime_ns INTEGER, inode INTEGER, ctime_ns INTEGER)"
+ADD = "INSERT INTO temp.seen VALUES (?, ?, ?, ?, ?)"
 LAST = "SELECT coalesce(max(rowid), 0) FROM temp.seen"
 HAS_VECTORS = (
     "EXISTS (SELECT 1 FROM segment s JOIN embedding e ON e.segment_id = s.id "
     "WHERE s.item_id = i.id AND e.space_id = :space)"
 )
-_SAME = "(i.size = l.size AND i.mtime_ns = l.mtime_ns AND i.inode = l.inode)"
+# A library of an older format does not know when its files changed last, until `LEARN` tells it.
+_SAME = (
+    "(i.size = l.size AND i.mtime_ns = l.mtime_ns AND i.inode = l.inode "
+    "AND (i.ctime_ns IS NULL OR i.ctime_ns = l.ctime_ns))"
+)
+LEARN = (
+    "UPDATE item SET ctime_ns = ? "
+    "WHERE root_id = ? AND path = ? AND size = ? AND mtime_ns = ? AND inode = ? AND ctime_ns IS NULL"
+)
 COMPARE = f"""
-SELECT l.path, l.size, l.mtime_ns, l.inode, i.id, i.state, i.reason, i.sha256, i.gone IS NULL, {_SAME}, {HAS_VECTORS}
+SELECT l.path, l.size, l.mtime_ns, l.inode, l.ctime_ns, i.id, i.state, i.reason, i.sha256, i.gone IS NULL,
+  {_SAME}, {HAS_VECTORS}
 FROM temp.seen l LEFT JOIN item i ON i.root_id = :root AND i.path = l.path
 WHERE l.rowid > :first
   AND (i.id IS NULL OR i.state <> 'ok' OR i.gone IS NOT NULL OR NOT {_SAME} OR NOT (:complete OR {HAS_VECTORS}))
@@ -42,12 +51,10 @@ UNLISTED = f"SELECT id, path FROM item WHERE {BELOW} AND gone IS NULL AND path N
 COUNT_GONE = f"SELECT count(*) FROM item WHERE {BELOW} AND gone IS NOT NULL"
 
 
-def known(
-    path: bytes, size: int, mtime_ns: int, inode: int, item_id: int | None, state: str | None, *rest: Any
-) -> Known:
+def known(*row: Any) -> Known:
     """A row of ``COMPARE``."""
-    reason, sha256, *flags = rest
-    file = FileStat(path, size, mtime_ns, inode)
+    *file_stat, item_id, state, reason, sha256, present, same, has_vectors = row
+    file, flags = FileStat(*file_stat), (present, same, has_vectors)
     return Known(file, item_id, None if state is None else State(state), reason, sha256, *map(bool, flags))
 
 

@@ -12,9 +12,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from mmsearch.errors import MMSearchError, StorageFull
+from mmsearch.errors import MMSearchError, StorageFull, UsageError
 from mmsearch.store import layout
-from mmsearch.store.connection import explained
+from mmsearch.store.connection import HARDENED, explained
+from mmsearch.store.rowsums import row_crc
 from mmsearch.store.words import FUNCTIONS
 
 
@@ -27,9 +28,12 @@ def connect(folder: str) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN, not the driver
-        for name, function in FUNCTIONS.items():
+        _require_ours(connection, folder)
+        for name, function in {**FUNCTIONS, "row_crc": row_crc}.items():
             connection.create_function(name, -1, function, deterministic=True)
         cursor = connection.cursor()
+        for pragma in HARDENED:
+            cursor.execute(pragma)
         cursor.execute("PRAGMA page_size = 8192")  # counts in a new file only: 7 vectors of 1 kB a page, not 3 in 4,096
         # A file system without shared memory keeps its old journal: slower for readers, just as safe.
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -43,6 +47,15 @@ def connect(folder: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _require_ours(connection: DBAPIConnection, folder: str) -> None:
+    """Raise ``UsageError`` for a database of another program's: the first thing said to it would change it."""
+    cursor = connection.cursor()
+    names = {row[0] for row in cursor.execute("SELECT name FROM sqlite_master").fetchall()}
+    cursor.close()
+    if names and not names >= {"migration", "item", "embedding"}:
+        raise UsageError(f"{os.path.join(folder, layout.CATALOG)} is no catalog of mmsearch's, and is left as it is")
 
 
 @contextmanager

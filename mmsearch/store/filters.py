@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -132,9 +132,9 @@ def to_sql(condition: Condition, values: list[object]) -> str:
     """An SQL condition on ``item i JOIN segment s``; its values go to the end of ``values``."""
     match condition:
         case And(parts):
-            return "(" + " AND ".join(to_sql(part, values) for part in parts) + ")"
+            return joined("AND", [to_sql(part, values) for part in parts])
         case Or(parts):
-            return "(" + " OR ".join(to_sql(part, values) for part in parts) + ")"
+            return joined("OR", [to_sql(part, values) for part in parts])
         case Not(part):
             return f"NOT coalesce({to_sql(part, values)}, 0)"
         case Known(field):
@@ -143,6 +143,14 @@ def to_sql(condition: Condition, values: list[object]) -> str:
             return _near(condition, values)
         case Compare():
             return _compare(condition, values)
+
+
+def joined(operator: str, parts: Sequence[str]) -> str:
+    """SQL conditions as one, halved again and again: in a row each is a level more to SQLite, which takes 1,000."""
+    if len(parts) <= 8:
+        return "(" + f" {operator} ".join(parts) + ")"
+    middle = len(parts) // 2
+    return f"({joined(operator, parts[:middle])} {operator} {joined(operator, parts[middle:])})"
 
 
 def _compare(compare: Compare, values: list[object]) -> str:

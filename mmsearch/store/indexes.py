@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, cast
 
 from mmsearch.errors import UsageError
 from mmsearch.types import Embeddings, VectorIndex
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "mmsearch.indexes"
 BUILTIN = {
@@ -89,17 +92,27 @@ def open_index(
     return find(kind).open(path, rows, dim, params, device=device)
 
 
+def is_kind(name: str) -> bool:
+    """Whether there is a kind of this name."""
+    return name in BUILTIN or name in _plugins()
+
+
 def find(kind: str) -> IndexKind:
     """The kind of this name. Raises ``UsageError`` naming the nearest when there is none."""
     if kind in BUILTIN:
         module, name = BUILTIN[kind].split(":")
         return cast(IndexKind, getattr(import_module(module), name))
     import difflib
-    from importlib.metadata import entry_points
 
-    plugins = {plugin.name: plugin for plugin in entry_points(group=GROUP)}
+    plugins = _plugins()
     if kind in plugins:
         return cast(IndexKind, plugins[kind].load())
     names = sorted({"auto", *BUILTIN, *plugins})
     near = difflib.get_close_matches(kind, names, cutoff=0.4) or names
     raise UsageError(f"no index kind {kind!r}: did you mean {' or '.join(near)}?")
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return {plugin.name: plugin for plugin in entry_points(group=GROUP)}

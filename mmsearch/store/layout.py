@@ -8,15 +8,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from mmsearch.errors import LibraryTooNew, Locked, NoLibrary, UsageError
-from mmsearch.store.lock import WriterLock
+from mmsearch import own
+from mmsearch.errors import LibraryTooNew, MMSearchError, NoLibrary, UsageError
+from mmsearch.own import PRIVATE_FOLDER
+from mmsearch.store.lock import LOCK_NAME, WriterLock
 
 CATALOG = "catalog.sqlite"
+LOGS = (f"{CATALOG}-wal", f"{CATALOG}-journal")
+BESIDE = (*LOGS, f"{CATALOG}-shm")
+"""What SQLite keeps beside it: what is not in it yet, or no longer, and what readers agree through."""
 ARTIFACTS = "artifacts"
+_NEWBORN = ".tmp-"
+"""Between a library's name and the number of the process that makes it, while it does."""
 FORMAT = 3
 """The catalog format that this version writes: the number of the newest migration."""
 
@@ -60,31 +65,69 @@ def create(folder: str, fill: Callable[[str], None]) -> None:
         raise UsageError(f"{folder} is not empty and not a library: choose another folder with --library")
     os.makedirs(os.path.dirname(folder) or ".", exist_ok=True)
     for left in _left_by_kills(folder):
-        shutil.rmtree(left, ignore_errors=True)
-    newborn = f"{folder}.tmp-{os.getpid()}"
-    os.mkdir(newborn)
+        _remove(left)
+    newborn = f"{folder}{_NEWBORN}{os.getpid()}"
+    try:
+        os.mkdir(newborn, PRIVATE_FOLDER)
+    except FileExistsError:
+        raise UsageError(f"{newborn} is in the way: move it, then try again") from None
     with WriterLock(newborn):
-        os.mkdir(os.path.join(newborn, ARTIFACTS))
+        os.mkdir(os.path.join(newborn, ARTIFACTS), PRIVATE_FOLDER)
+        os.close(own.create(os.path.join(newborn, CATALOG)))  # an empty file is a database, and it keeps its mode
         fill(newborn)
         try:
             os.rename(newborn, folder)
         except OSError:
-            shutil.rmtree(newborn, ignore_errors=True)
+            _remove(newborn)
             require_library(folder)
     sync_folder(os.path.dirname(folder) or ".")
 
 
-def _left_by_kills(folder: str) -> Iterator[Path]:
-    path = Path(folder)
-    for candidate in path.parent.glob(f"{path.name}.tmp-*"):
+def require_own_files(folder: str, to_write: bool = True) -> None:
+    """Raise ``UsageError`` where the catalog, or what SQLite keeps beside it, is no plain file.
+
+    SQLite follows links: it would write what they point to, or beside it, if only to read. A second name (a hard link,
+    as some backups have) does no harm to those who read.
+    """
+    for name in (CATALOG, *BESIDE):
+        path = os.path.join(folder, name)
+        if os.path.lexists(path) and not own.is_file(path, names=1 if to_write else None):
+            raise UsageError(f"{path} is a link, or no file: nothing is written there; put a plain copy in its place")
+
+
+def require_own_artifacts(folder: str) -> str:
+    """The folder of the index files, made if it is not there. Raises ``UsageError`` for a link, or no folder."""
+    path = os.path.join(folder, ARTIFACTS)
+    if not os.path.lexists(path):
+        os.mkdir(path, PRIVATE_FOLDER)
+    if not own.is_folder(path):
+        raise UsageError(f"{path} is a link, or no folder: nothing is written there; move it away, then try again")
+    return path
+
+
+def mode(folder: str) -> int:
+    """The permissions of a new file in a library: the catalog's, so that who shares it shares all of it."""
+    return os.stat(os.path.join(folder, CATALOG)).st_mode & 0o666
+
+
+def _left_by_kills(folder: str) -> Iterator[str]:
+    """Folders of births that a kill ended: named as we name them, locked by the dead, with nothing else inside."""
+    parent, name = os.path.split(folder)
+    for entry in os.scandir(parent or "."):
+        start, _, pid = entry.name.rpartition(_NEWBORN)
         # Between making its folder and locking it, a living process must not be taken for a dead one.
-        if _lives(candidate.suffix.removeprefix(".tmp-")):
+        if start != name or not (pid.isascii() and pid.isdecimal()) or _lives(pid):
             continue
-        try:
-            WriterLock(str(candidate)).close()
-        except (Locked, OSError):
-            continue
-        yield candidate
+        if own.is_folder(entry.path) and set(os.listdir(entry.path)) <= {LOCK_NAME, ARTIFACTS, CATALOG, *BESIDE}:
+            try:
+                WriterLock(entry.path, make=False).close()
+            except (MMSearchError, OSError):
+                continue
+            yield entry.path
+
+
+def _remove(newborn: str) -> None:
+    own.remove_folder(newborn, (*BESIDE, CATALOG, LOCK_NAME), (ARTIFACTS,))
 
 
 def _lives(pid: str) -> bool:
@@ -95,7 +138,7 @@ def _lives(pid: str) -> bool:
         os.kill(int(pid), 0)
     except PermissionError:
         return True
-    except (ProcessLookupError, ValueError, OverflowError):
+    except (ProcessLookupError, OverflowError):
         return False
     return True
 

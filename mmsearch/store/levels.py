@@ -91,10 +91,12 @@ def refresh(catalog: Catalog, space: Space, bank: Bank) -> None:
     ]
     with catalog.transaction() as connection:
         if not has_bank:
-            connection.exec_driver_sql("INSERT OR REPLACE INTO bank VALUES (?, ?)", (space.id, bank.to_bytes()))
+            connection.exec_driver_sql(
+                "INSERT OR REPLACE INTO bank (space_id, data) VALUES (?, ?)", (space.id, bank.to_bytes())
+            )
         connection.exec_driver_sql("DELETE FROM level WHERE space_id = ?", (space.id,))
         if rows:
-            connection.exec_driver_sql("INSERT INTO level VALUES (?, ?, ?, ?, ?)", rows)
+            connection.exec_driver_sql(_INSERT_LEVELS, rows)
 
 
 def sample(reader: Reader, space: Space, kind: Modality) -> FloatArray:
@@ -123,6 +125,7 @@ def _hashed(reader: Reader, space: Space, kind: Modality) -> Iterator[tuple[int,
         taken += 1
 
 
+_INSERT_LEVELS = "INSERT INTO level (space_id, modality, mean, spread, rows) VALUES (?, ?, ?, ?, ?)"
 _OF_KIND = "modality IN (?, ?)"
 _PRESENT = f"s.{_OF_KIND} AND i.gone IS NULL AND e.space_id = ?"
 _CONTENT = "coalesce(i.sha256, i.path)"

@@ -5,51 +5,118 @@ A step is frozen once released: it says in SQL what the tables were then, not wh
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
 
-from sqlalchemy import Connection, Engine, text
-
+from mmsearch.store import rowsums
 from mmsearch.store.layout import refuse_newer
+from mmsearch.store.words import FUNCTIONS
+
+if TYPE_CHECKING:  # SQLAlchemy is only for writers, and `check` asks what the tables should be
+    from sqlalchemy import Connection
+
+Execute: TypeAlias = Callable[[str], object]
 
 
-def m001_first(connection: Connection) -> None:
+def m001_first(execute: Execute) -> None:
     """Files, segments, vectors, artifacts and runs."""
     for statement in _FIRST.split(";\n"):
-        connection.execute(text(statement))
+        execute(statement)
 
 
-def m002_words(connection: Connection) -> None:
+def m002_words(execute: Execute) -> None:
     """Captions, chunks of text, segments of another kind than their item's, and the words of all of them."""
     for statement in _WORDS.split(";\n\n"):
-        connection.execute(text(statement))
+        execute(statement)
 
 
-def m003_answers(connection: Connection) -> None:
-    """Folders apart from names, the kind of every segment, and the yardstick of each space."""
-    for statement in _ANSWERS.split(";\n\n"):
-        connection.execute(text(statement))
+def m003_answers(execute: Execute) -> None:
+    """Folders apart from names, the kind of every segment, the yardstick of each space, when files changed last, the
+    beginnings of long files, a crc32 of every row.
+
+    Triggers leave the file (`triggers`), and what older versions skipped is looked at again.
+    """
+    for statement in (*_BARE, *_ANSWERS.split(";\n\n"), *_FILES.split(";\n\n"), *_SUMS):
+        execute(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_first, m002_words, m003_answers)
+MIGRATIONS: tuple[Callable[[Execute], None], ...] = (m001_first, m002_words, m003_answers)
+_MIGRATION = "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the catalog to the newest format. Raises ``LibraryTooNew`` if it is already past it."""
-    with engine.begin() as connection:
-        connection.execute(
-            text("CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL)")
-        )
-        done: int = connection.execute(text("SELECT coalesce(max(number), 0) FROM migration")).scalar_one()
+def migrate(connection: Connection) -> None:
+    """Bring the catalog to the newest format. Raises ``LibraryTooNew`` if it is already past it.
+
+    Inside a transaction, all of it is part of that.
+    """
+    begin = connection.begin_nested if connection.in_transaction() else connection.begin
+    execute = connection.exec_driver_sql
+    with begin():
+        execute(_MIGRATION)
+        done = int(execute("SELECT coalesce(max(number), 0) FROM migration").scalar_one())
     refuse_newer(done)
     for number, step in enumerate(MIGRATIONS[done:], start=done + 1):
-        with engine.begin() as connection:
-            step(connection)
-            connection.execute(text(f"PRAGMA user_version = {number}"))  # what readers look at
-            connection.execute(
-                text("INSERT INTO migration (number, name) VALUES (:number, :name)"),
-                {"number": number, "name": step.__name__},
-            )
+        with begin():
+            step(execute)
+            execute(f"PRAGMA user_version = {number}")  # what readers look at
+            execute("INSERT INTO migration (number, name) VALUES (?, ?)", (number, step.__name__))
+            if number == len(MIGRATIONS):  # by today's columns, so no step needs to know how it is done
+                for table in rowsums.COLUMNS:
+                    execute(rowsums.fill(table))
 
+
+@cache
+def schema_at(number: int) -> dict[tuple[str, str], str]:
+    """What a catalog of this format consists of: its SQL by type and name; without SQLite's own, and empty for FTS5's.
+
+    Every library went through the same steps, so each has the same.
+    """
+    db = sqlite3.connect(":memory:")
+    for name, function in FUNCTIONS.items():
+        db.create_function(name, -1, function, deterministic=True)
+    db.execute(_MIGRATION)
+    for step in MIGRATIONS[:number]:
+        step(db.execute)
+    found = as_schema(db.execute(SCHEMA).fetchall())
+    db.close()
+    return found
+
+
+def foreign_code(connection: Connection) -> list[tuple[str, str]]:
+    """The triggers and views in the file that no version of ours put there: (type, name). They would run as we do."""
+    execute = connection.exec_driver_sql
+    found = [tuple(map(str, row)) for row in execute(f"{SCHEMA} AND type IN ('trigger', 'view')")]
+    if not found:
+        return []
+    ours = schema_at(int(execute("SELECT max(number) FROM migration").scalar_one()))
+    return [(kind, name) for kind, name, sql in found if ours.get((kind, name)) != " ".join(sql.split())]
+
+
+SCHEMA = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+
+
+def as_schema(rows: list[tuple[str, str, str | None]]) -> dict[tuple[str, str], str]:
+    """Rows of ``SCHEMA``, comparable: other versions of SQLite write the tables inside FTS5 in other words."""
+    tables = [name for _, name, sql in rows if sql and "USING fts5" in sql]
+    inner = {f"{table}_{part}" for table in tables for part in ("data", "idx", "content", "docsize", "config")}
+    return {(kind, name): "" if name in inner else " ".join((sql or "").split()) for kind, name, sql in rows}
+
+
+_BARE = (
+    "DROP TRIGGER IF EXISTS item_text_insert",
+    "DROP TRIGGER IF EXISTS item_text_update",
+    "DROP TRIGGER IF EXISTS item_text_delete",
+    "DROP TRIGGER IF EXISTS segment_text_insert",
+    "DROP TRIGGER IF EXISTS segment_text_delete",
+    "DELETE FROM item WHERE state = 'skipped'",
+)
+_SUMS = tuple(
+    f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER"
+    for table in ("migration", "setting", "root", "item", "segment", "space", "artifact", "run")
+)
+"""``migrate`` fills it."""
 
 _FIRST = """\
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -85,7 +152,6 @@ CREATE TABLE run (
 CREATE VIRTUAL TABLE item_text USING fts5 (name, text);
 CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END"""
 
-# `words` is a function of the connection that writes (`engine`): triggers keep the words equal with the rows.
 _WORDS = """\
 ALTER TABLE item ADD COLUMN caption TEXT;
 
@@ -132,60 +198,34 @@ CREATE INDEX segment_modality ON segment (modality);
 
 CREATE TABLE folder (
   id INTEGER PRIMARY KEY, root_id INTEGER NOT NULL REFERENCES root(id), path BLOB NOT NULL, files INTEGER NOT NULL,
-  UNIQUE (root_id, path));
+  crc32 INTEGER, UNIQUE (root_id, path));
 
 CREATE VIRTUAL TABLE folder_text USING fts5 (path, tokenize = 'unicode61 remove_diacritics 2');
-
-CREATE TRIGGER folder_text_insert AFTER INSERT ON folder BEGIN
-  INSERT INTO folder_text (rowid, path) VALUES (new.id, words(new.path)); END;
-
-CREATE TRIGGER folder_text_delete AFTER DELETE ON folder BEGIN DELETE FROM folder_text WHERE rowid = old.id; END;
 
 INSERT INTO folder (root_id, path, files)
 SELECT root_id, folder_name(path) AS f, count(*) FROM item GROUP BY root_id, f ORDER BY root_id, f;
 
-CREATE TRIGGER folder_item_insert AFTER INSERT ON item BEGIN
-  INSERT INTO folder (root_id, path, files) VALUES (new.root_id, folder_name(new.path), 1)
-  ON CONFLICT (root_id, path) DO UPDATE SET files = files + 1; END;
-
-CREATE TRIGGER folder_item_delete AFTER DELETE ON item BEGIN
-  UPDATE folder SET files = files - 1 WHERE root_id = old.root_id AND path = folder_name(old.path);
-  DELETE FROM folder WHERE root_id = old.root_id AND path = folder_name(old.path) AND files = 0; END;
-
-CREATE TRIGGER folder_item_update AFTER UPDATE OF root_id, path ON item BEGIN
-  UPDATE folder SET files = files - 1 WHERE root_id = old.root_id AND path = folder_name(old.path);
-  DELETE FROM folder WHERE root_id = old.root_id AND path = folder_name(old.path) AND files = 0;
-  INSERT INTO folder (root_id, path, files) VALUES (new.root_id, folder_name(new.path), 1)
-  ON CONFLICT (root_id, path) DO UPDATE SET files = files + 1; END;
-
-DROP TRIGGER item_text_insert;
-
-DROP TRIGGER item_text_update;
-
-DROP TRIGGER item_text_delete;
+INSERT INTO folder_text (rowid, path) SELECT id, words(path) FROM folder;
 
 DROP TABLE item_text;
 
-CREATE VIRTUAL TABLE item_text USING fts5 (
-  name, folder, caption, facts, tokenize = 'unicode61 remove_diacritics 2');
+CREATE VIRTUAL TABLE item_text USING fts5 (name, folder, caption, facts, tokenize = 'unicode61 remove_diacritics 2');
 
 INSERT INTO item_text (rowid, name, folder, caption, facts)
 SELECT id, words(file_name(path)), words(folder_name(path)), words(caption), words(camera, taken) FROM item;
 
-CREATE TRIGGER item_text_insert AFTER INSERT ON item BEGIN
-  INSERT INTO item_text (rowid, name, folder, caption, facts) VALUES (
-    new.id, words(file_name(new.path)), words(folder_name(new.path)), words(new.caption),
-    words(new.camera, new.taken)); END;
-
-CREATE TRIGGER item_text_update AFTER UPDATE OF path, caption, camera, taken ON item BEGIN
-  UPDATE item_text SET name = words(file_name(new.path)), folder = words(folder_name(new.path)),
-    caption = words(new.caption), facts = words(new.camera, new.taken) WHERE rowid = new.id; END;
-
-CREATE TRIGGER item_text_delete AFTER DELETE ON item BEGIN DELETE FROM item_text WHERE rowid = old.id; END;
-
 CREATE TABLE bank (
-  space_id INTEGER PRIMARY KEY REFERENCES space(id), data BLOB NOT NULL);
+  space_id INTEGER PRIMARY KEY REFERENCES space(id), data BLOB NOT NULL, crc32 INTEGER);
 
 CREATE TABLE level (
   space_id INTEGER NOT NULL REFERENCES space(id), modality TEXT NOT NULL, mean BLOB NOT NULL, spread REAL NOT NULL,
-  rows INTEGER NOT NULL, PRIMARY KEY (space_id, modality)) WITHOUT ROWID"""
+  rows INTEGER NOT NULL, crc32 INTEGER, PRIMARY KEY (space_id, modality)) WITHOUT ROWID"""
+
+# What the indexer needs to know of files as they are.
+_FILES = """\
+ALTER TABLE item ADD COLUMN ctime_ns INTEGER;
+
+CREATE TABLE staged (
+  root_id INTEGER NOT NULL, path BLOB NOT NULL, space_id INTEGER NOT NULL, sha256 BLOB NOT NULL,
+  number INTEGER NOT NULL, start REAL, "end" REAL, unit TEXT, modality TEXT, text TEXT, page INTEGER,
+  vector BLOB NOT NULL, crc32 INTEGER NOT NULL, PRIMARY KEY (root_id, path, space_id, number)) WITHOUT ROWID"""

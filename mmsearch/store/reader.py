@@ -192,6 +192,16 @@ class Reader:
         while rows := cursor.fetchmany(BLOCK):
             yield rows
 
+    def raw_rows(self, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+        """Stream rows as they are stored: text that is no UTF-8, as damage leaves it, comes with lone surrogates."""
+        before, self._db.text_factory = self._db.text_factory, lambda data: data.decode(errors="surrogateescape")
+        try:
+            cursor = self._db.execute(f"SELECT {columns} FROM {table}")
+            while rows := cursor.fetchmany(BLOCK):
+                yield from rows
+        finally:
+            self._db.text_factory = before
+
     def vectors(self, space_id: int, dim: int, segment_ids: Sequence[int]) -> Embeddings:
         """The stored vectors of these segments, those that exist, in no promised order."""
         rows: list[tuple[int, bytes]] = []
@@ -275,15 +285,19 @@ class Reader:
     ) -> list[Item]:
         """The items at or below an absolute path, with these words in their names, in this state; by path.
 
-        ``condition`` (SQL on ``item i``, and its values) and ``order`` come from `listing`.
+        No name has a word without a letter or a digit; no words at all are in every name. ``condition`` (SQL on ``item
+        i``, and its values) and ``order`` come from `listing`.
         """
+        words = all_of(named.split()) if named else ""
+        if named and named.split() and not words:
+            return []
         where, values = [condition[0]], [*condition[1]]
         if below is not None:
             where.append(f"({below_path(self, below, values)})")
-        if named is not None:
+        if words:
             columns = "name" if self.format < 3 else "{name folder}"
             where.append("i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?)")
-            values.append(f"{columns} : ({all_of(named.split())})")
+            values.append(f"{columns} : ({words})")
         if state is not None:
             where.append(f"{_STATE} = ?")
             values.append(state)

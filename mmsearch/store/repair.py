@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
+from mmsearch.encoders import bridge, kept
 from mmsearch.errors import Damaged
-from mmsearch.store import artifacts
+from mmsearch.store import artifacts, rowsums
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.check import bad_vectors, wrong_words
+from mmsearch.store.check import bad_rows, bad_vectors, wrong_schema, wrong_sequences, wrong_words
 from mmsearch.store.layout import ARTIFACTS, CATALOG, require_library
 from mmsearch.store.reader import Reader
 
@@ -25,8 +27,9 @@ def repair(folder: str, lock_timeout: float = 0.0, dry_run: bool = False) -> lis
     """
     require_library(folder)
     try:
-        with Catalog(folder, lock_timeout) as catalog:
-            return list(_repair(catalog, dry_run))
+        with Catalog(folder, lock_timeout, dry_run=dry_run, mending=True) as catalog:
+            dropped = [f"drop a {kind} that is not ours: {name}" for kind, name in catalog.foreign]
+            return [*dropped, *_repair(catalog, dry_run)]
     except (Damaged, sqlite3.DatabaseError) as error:
         raise Damaged(
             f"{os.path.join(folder, CATALOG)} is damaged beyond repair: restore it from a backup, "
@@ -36,10 +39,14 @@ def repair(folder: str, lock_timeout: float = 0.0, dry_run: bool = False) -> lis
 
 def _repair(catalog: Catalog, dry_run: bool) -> Iterator[str]:
     yield from _mend_catalog(catalog, dry_run)
+    yield from _mend_schema(catalog, dry_run)
+    yield from _mend_rows(catalog, dry_run)
     yield from _mend_words(catalog, dry_run)
     yield from _choose_space(catalog, dry_run)
     yield from _drop_bad_vectors(catalog, dry_run)
     yield from _republish(catalog, dry_run)
+    yield from _drop_bad_towers(catalog, dry_run)
+    yield from _mend_bridges(catalog, dry_run)
     if not dry_run:
         artifacts.drop_old(catalog)
 
@@ -51,11 +58,59 @@ def _mend_catalog(catalog: Catalog, dry_run: bool) -> Iterator[str]:
     if not dry_run:
         catalog.reindex()
         if not _sound(catalog.reader):
-            raise Damaged("quick_check still fails")
+            catalog.compact()  # every row is written again: what was wrong between them is gone
+        if not _sound(catalog.reader):
+            raise Damaged("integrity_check still fails")
 
 
 def _sound(reader: Reader) -> bool:
-    return reader.query("PRAGMA quick_check") == [("ok",)]
+    return reader.query("PRAGMA integrity_check") == [("ok",)] and not any(wrong_sequences(reader))
+
+
+def _mend_schema(catalog: Catalog, dry_run: bool) -> Iterator[str]:
+    """Indexes are made again; a table that is not as it was made can't be, and one of a stranger's is left."""
+    for wrong in wrong_schema(catalog.reader):
+        if wrong.kind == "index":
+            done = "make the index again" if wrong.should else "drop an index that is not ours"
+            yield f"{done}: {wrong.name}"
+            if not dry_run:
+                catalog.remake_index(wrong.name, wrong.should)
+        elif wrong.should is None and wrong.kind == "table":
+            yield f"left alone: a table that is not ours, {wrong.name!r}: `check` names it until it is dropped by hand"
+
+
+def _mend_rows(catalog: Catalog, dry_run: bool) -> Iterator[str]:
+    """A row with one wrong bit is set right, as its crc32 tells which. Of others their files are encoded again."""
+    lost: dict[str, list[Any]] = {}
+    for table, row, crc32 in list(bad_rows(catalog.reader)):
+        key = len(rowsums.key_of(table))
+        if (right := rowsums.mended(row, crc32)) is not None and right[:key] == row[:key]:
+            yield f"set row {row[0]!r} of {table} right"
+            if not dry_run:
+                catalog.write_row(table, right)
+        else:
+            lost.setdefault(table, []).append(row[0])
+    for table, keys in lost.items():
+        yield f"{len(keys)} rows of {table} can't be mended: {_AFTER[table]}"
+        if not dry_run:
+            catalog.give_up_rows(table, keys)
+
+
+_AGAIN = "`mmsearch index` encodes their files again"
+_LATER = "the next `mmsearch index` that changes anything makes them again"
+_AFTER = {
+    "migration": "written anew",
+    "setting": "dropped; `mmsearch tune` and `index --index` set them again",
+    "root": "kept as they are: see `mmsearch status` whether the folders are right, and `mmsearch relocate`",
+    "item": f"dropped; {_AGAIN}",
+    "folder": "counted again",
+    "bank": f"dropped; {_LATER}",
+    "level": f"dropped; {_LATER}",
+    "segment": f"dropped with their files; {_AGAIN}",
+    "space": f"dropped with their vectors; {_AGAIN}",
+    "artifact": "dropped; indexes are built again",
+    "run": "dropped",
+}
 
 
 def _mend_words(catalog: Catalog, dry_run: bool) -> Iterator[str]:
@@ -97,3 +152,20 @@ def _republish(catalog: Catalog, dry_run: bool) -> Iterator[str]:
                     catalog.drop_artifacts([artifact.id])
         if kinds and not dry_run:
             artifacts.publish(catalog, space, kinds[0])
+
+
+def _drop_bad_towers(catalog: Catalog, dry_run: bool) -> Iterator[str]:
+    for space, names in list(kept.damaged(catalog.folder)):
+        yield f"drop a text tower ({', '.join(names)} of {space}): `mmsearch index` keeps it again when it encodes"
+        if not dry_run:
+            kept.drop_damaged(catalog.folder, space)
+
+
+def _mend_bridges(catalog: Catalog, dry_run: bool) -> Iterator[str]:
+    """A map's space is named after its content, so it can be told whether the map is wrong or the list."""
+    if not bridge.damaged(catalog.folder):
+        return
+    yield f"list the files of {bridge.FOLDER}/ again"
+    spaces = {space.fingerprint for space in catalog.reader.spaces()}
+    for name in bridge.list_again(catalog.folder, spaces, dry_run):
+        yield f"{bridge.FOLDER}/{name} can't be mended: run `mmsearch bridge` again"

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, insert, select, text, update
 from mmsearch.errors import UsageError
 from mmsearch.store import schema
 from mmsearch.store.catalog import BELOW, Catalog, below
+from mmsearch.store.presence import DEVICE, device, is_gone, is_offline
 from mmsearch.store.reader import is_below
 
 
@@ -41,10 +42,12 @@ def claim(catalog: Catalog, path: bytes) -> Scope:
             if is_below(path, root):
                 return Scope(root_id, root, path[len(root) :].lstrip(b"/"))
         new = int(connection.execute(insert(schema.root), {"path": path, "offline": 0}).lastrowid)
+        _note_device(connection, new, path)
         for root_id, root in roots:
             if is_below(root, path):
                 _move_items(connection, root_id, new, b"", root[len(path) :].lstrip(b"/"))
                 connection.execute(delete(schema.root).where(schema.root.c.id == root_id))
+        connection.execute(text(_DROP_DEVICES))
     return Scope(new, path, b"")
 
 
@@ -57,20 +60,29 @@ def find(catalog: Catalog, path: bytes) -> Scope | None:
     return None
 
 
+def note_device(catalog: Catalog, scope: Scope) -> None:
+    """Note on which device a root is: it is there, and its files were compared."""
+    if catalog.reader.setting(f"{DEVICE}{scope.root_id}") != device(scope.root):
+        with catalog.transaction() as connection:
+            _note_device(connection, scope.root_id, scope.root)
+
+
+def _note_device(connection: Connection, root_id: int, root: bytes) -> None:
+    row = {"key": f"{DEVICE}{root_id}", "value": device(root)}
+    if row["value"]:
+        connection.execute(insert(schema.setting).prefix_with("OR REPLACE"), row)
+
+
+_DROP_DEVICES = (
+    f"DELETE FROM setting WHERE key LIKE '{DEVICE}%' "
+    f"AND CAST(substr(key, {len(DEVICE) + 1}) AS INTEGER) NOT IN (SELECT id FROM root)"
+)
+
+
 def set_offline(catalog: Catalog, root_id: int, offline: bool) -> None:
     """Note whether a root could be reached."""
     with catalog.transaction() as connection:
         connection.execute(update(schema.root).where(schema.root.c.id == root_id), {"offline": int(offline)})
-
-
-def count_items(catalog: Catalog, scope: Scope) -> int:
-    """How many items the catalog knows in a scope, missing ones too."""
-    with catalog.transaction() as connection:
-        return int(
-            connection.execute(
-                text(f"SELECT count(*) FROM item WHERE {BELOW}"), below(scope.root_id, scope.start)
-            ).scalar_one()
-        )
 
 
 def forget(catalog: Catalog, path: bytes) -> int:
@@ -88,21 +100,25 @@ def forget(catalog: Catalog, path: bytes) -> int:
                 text(f"DELETE FROM item WHERE {BELOW}"), below(scope.root_id, scope.start)
             ).rowcount
         connection.execute(text("DELETE FROM root WHERE id NOT IN (SELECT root_id FROM item)"))
+        connection.execute(text(_DROP_DEVICES))
     return forgotten
 
 
 def prune(catalog: Catalog, dry_run: bool = False) -> list[bytes]:
-    """Remove what is known of missing files; returns their absolute paths."""
-    with catalog.transaction() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT r.path, i.path FROM item i JOIN root r ON r.id = i.root_id "
-                "WHERE i.gone IS NOT NULL ORDER BY 1, 2"
-            )
-        ).all()
-        if not dry_run:
-            connection.execute(delete(schema.item).where(schema.item.c.gone.is_not(None)))
-    return [os.path.join(root, path) for root, path in rows]
+    """Remove what is known of missing files; returns their absolute paths.
+
+    The disk is looked at first: a file that is back, or on a drive that is not there, stays for the next run to see.
+    """
+    roots = catalog.reader.roots()
+    there = {root_id: root for root_id, root in roots if not is_offline(catalog.reader, root_id, root)}
+    missing = catalog.reader.query(
+        "SELECT i.id, r.id, i.path FROM item i JOIN root r ON r.id = i.root_id "
+        "WHERE i.gone IS NOT NULL ORDER BY r.path, i.path"
+    )
+    gone = [row for row in missing if row[1] in there and is_gone(there[row[1]], row[2])]
+    if not dry_run:
+        catalog.remove_items([item_id for item_id, _, _ in gone])
+    return [os.path.join(there[root_id], path) for _, root_id, path in gone]
 
 
 def relocate(catalog: Catalog, old: bytes, new: bytes) -> int:
@@ -120,9 +136,11 @@ def relocate(catalog: Catalog, old: bytes, new: bytes) -> int:
         for root_id, root in moved:
             place = new + root[len(old) :]
             connection.execute(update(schema.root).where(schema.root.c.id == root_id), {"path": place, "offline": 0})
+            _note_device(connection, root_id, place)
         count = sum(_count(connection, root_id) for root_id, _ in moved)
         for root_id, root in inside:
             target = int(connection.execute(insert(schema.root), {"path": new, "offline": 0}).lastrowid)
+            _note_device(connection, target, new)
             count += _move_items(connection, root_id, target, old[len(root) :].lstrip(b"/"), b"")
         if not count:
             raise UsageError(f"nothing is indexed below {os.fsdecode(old)}: `mmsearch status` lists the folders")

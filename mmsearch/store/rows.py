@@ -42,12 +42,20 @@ class Record:
     """Of each span, in order; empty: nothing more is known of them."""
     caption: str | None = None
     vectors: FloatArray | None = None
+    staged: int = 0
+    """So many segments come before these: they wait in `staging`."""
 
     def segments(self) -> list[tuple[Span | None, Detail]]:
         """The spans with what is known of each; the kind of every one is named."""
         details = self.details or (Detail(),) * len(self.spans)
         named = (detail if detail.modality else detail._replace(modality=self.modality) for detail in details)
         return list(zip(self.spans, named, strict=True))
+
+
+NUMBERED = ("root", "item", "segment", "space", "embedding", "artifact", "run")
+"""The tables whose ids are never given twice."""
+GAP = 1_000_000
+"""Left free where it can't be known which ids were given."""
 
 
 def next_id(connection: Connection, table: str) -> int:
@@ -120,8 +128,20 @@ def insert_embeddings(connection: Connection, space_id: int, segments: Iterable[
     if pairs:
         segment_ids = [segment_id for ids, _ in pairs for segment_id in ids]
         stored = encode_vectors(np.concatenate([vectors for _, vectors in pairs]))
-        rows = [(space_id, segment_id, *vector) for segment_id, vector in zip(segment_ids, stored, strict=True)]
-        _insert_rows(connection, schema.embedding, ("space_id", "segment_id", "vector", "crc32"), rows)
+        insert_stored(connection, space_id, segment_ids, stored)
+
+
+def insert_stored(
+    connection: Connection, space_id: int, segment_ids: Sequence[int], stored: Sequence[tuple[bytes, int]]
+) -> None:
+    """Vectors as they are stored: (bytes, crc32)."""
+    rows = [(space_id, segment_id, *vector) for segment_id, vector in zip(segment_ids, stored, strict=True)]
+    _insert_rows(connection, schema.embedding, ("space_id", "segment_id", "vector", "crc32"), rows)
+
+
+def detail(modality: str | None, text: str | None, page: int | None) -> Detail:
+    """As it is stored."""
+    return Detail(None if modality is None else Modality(modality), text, page)
 
 
 def note_held(connection: Connection, space_id: int, records: Sequence[Record]) -> None:

@@ -6,6 +6,7 @@ a range of the primary key.
 
 Beside them stand full-text tables, ``item_text`` (name, folder, caption, facts), ``segment_text`` (text) and
 ``folder_text`` (path), which triggers keep equal with the rows in the same transaction; `words` says what they hold.
+``crc32`` is that of the row (`rowsums`), in `embedding` that of the vector.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True)
 
 
-migration = Table("migration", metadata, Column("number", Integer, primary_key=True), Column("name", Text))
+def _crc() -> Column[int]:
+    return Column("crc32", Integer)
 
-setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", Text))
+
+migration = Table("migration", metadata, Column("number", Integer, primary_key=True), Column("name", Text), _crc())
+
+setting = Table("setting", metadata, Column("key", Text, primary_key=True), Column("value", Text), _crc())
 
 root = Table(
     "root",
@@ -29,6 +34,7 @@ root = Table(
     _id(),
     Column("path", BLOB),  # absolute
     Column("offline", Integer),  # 1: not reachable at the last run; its items stay as they are
+    _crc(),
 )
 
 item = Table(
@@ -54,6 +60,8 @@ item = Table(
     Column("lon", Float),
     Column("duration_s", Float),
     Column("caption", Text),  # words that stand beside the media
+    Column("ctime_ns", Integer),  # when its content, name or mode changed last; null: not known
+    _crc(),
 )
 
 folder = Table(
@@ -63,6 +71,7 @@ folder = Table(
     Column("root_id", Integer, ForeignKey("root.id")),
     Column("path", BLOB),  # relative to the root
     Column("files", Integer),  # items right in it; kept by triggers
+    _crc(),
 )
 
 segment = Table(
@@ -76,6 +85,7 @@ segment = Table(
     Column("modality", Text),  # a video's sound track has segments of its own kind
     Column("text", Text),  # of a chunk
     Column("page", Integer),  # of a document, from 1
+    _crc(),
 )
 
 space = Table(
@@ -86,6 +96,7 @@ space = Table(
     Column("model", Text),
     Column("dim", Integer),
     Column("created", Text),
+    _crc(),
 )
 
 embedding = Table(
@@ -103,6 +114,7 @@ bank = Table(
     metadata,
     Column("space_id", Integer, ForeignKey("space.id"), primary_key=True),
     Column("data", BLOB),  # encoders.bank.Bank
+    _crc(),
 )
 
 level = Table(
@@ -113,6 +125,25 @@ level = Table(
     Column("mean", BLOB),  # float32, of the kind's vectors
     Column("spread", Float),  # of a question without meaning against one of them
     Column("rows", Integer),  # how many were sampled
+    _crc(),
+)
+
+staged = Table(  # segments of files whose end is not encoded yet, as those of `segment` and `embedding`; see `staging`
+    "staged",
+    metadata,
+    Column("root_id", Integer, primary_key=True),
+    Column("path", BLOB, primary_key=True),
+    Column("space_id", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("sha256", BLOB),
+    Column("start", Float),
+    Column("end", Float),
+    Column("unit", Text),
+    Column("modality", Text),
+    Column("text", Text),
+    Column("page", Integer),
+    Column("vector", BLOB),
+    Column("crc32", Integer),
 )
 
 artifact = Table(
@@ -128,6 +159,7 @@ artifact = Table(
     Column("max_seq", Integer),
     Column("params", Text),  # JSON
     Column("created", Text),
+    _crc(),
 )
 
 run = Table(
@@ -139,4 +171,5 @@ run = Table(
     Column("space_id", Integer, ForeignKey("space.id")),
     Column("device", Text),
     Column("counts", Text),  # JSON
+    _crc(),
 )

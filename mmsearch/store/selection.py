@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mmsearch.store.filters import FUNCTIONS, Condition, to_sql
+from mmsearch.store.filters import FUNCTIONS, Condition, joined, to_sql
 from mmsearch.store.levels import KINDS
 from mmsearch.store.reader import Found, Reader, Space, below_path, decode_vectors, is_below, marks
 from mmsearch.types import FloatArray, IdArray, Modality
@@ -77,7 +77,7 @@ def select(
             "OR s.id IN (SELECT rowid FROM segment_text WHERE segment_text MATCH ?))"
         )
         values += [phrase, phrase]
-    return Selection(reader, " AND ".join(where), values)
+    return Selection(reader, joined("AND", where), values)
 
 
 def of_kind(reader: Reader, chosen: Selection | None, kind: Modality) -> Selection:

@@ -55,7 +55,7 @@ def folder_name(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
 
 
-FUNCTIONS: dict[str, Callable[..., object]] = {
+FUNCTIONS: dict[str, Callable[..., str | bytes | None]] = {
     function.__name__: function for function in (words, file_name, folder_name)
 }
 """What the triggers of the full-text tables call: a connection that writes must know them."""
@@ -80,10 +80,11 @@ def all_of(phrases: Sequence[str]) -> str:
 def telling(text: str) -> list[str]:
     """The terms of a question that tell which file is meant: its runs of letters and digits.
 
-    Unspaced writing is cut into overlapping pairs of characters, as its words mostly have two.
+    Unspaced writing is cut into overlapping pairs of characters, as its words mostly have two. Words of grammar tell
+    something only where there are no others: "The Who".
     """
-    terms = (term for run in _RUN.findall(folded(text)) for term in _terms(run))
-    return [term for term in dict.fromkeys(terms) if term not in _TOO_COMMON and _says_something(term)]
+    terms = [term for run in _RUN.findall(folded(text)) for term in _terms(run) if _says_something(term)]
+    return list(dict.fromkeys([term for term in terms if term not in _TOO_COMMON] or terms))
 
 
 def without(text: str, terms: Collection[str]) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 
 from mmsearch.encoders import bank, mini
 from mmsearch.encoders.bank import Bank, Level
-from mmsearch.media.decode import pieces
 from mmsearch.media.files import read
+from mmsearch.media.sandbox import shared
 from mmsearch.training import data
 from mmsearch.types import Encoder, FloatArray, Modality
 
@@ -37,7 +37,7 @@ def write(encoder: Encoder, folder: Path) -> None:
 
 
 def _vectors(encoder: Encoder, paths: list[Path], modality: Modality) -> FloatArray:
-    found = [piece.content for path in paths for piece in pieces(read(os.fsencode(path)), encoder.spec)]
+    found = [piece.content for path in paths for piece in shared()(read(os.fsencode(path)), encoder.spec)]
     return np.concatenate([encoder.encode(found[i : i + AT_ONCE], modality) for i in range(0, len(found), AT_ONCE)])
 
 

@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from mmsearch.media.files import read
-from mmsearch.media.image import decode_image
+from mmsearch.media.sandbox import decode
 from mmsearch.retrieval.metrics import exact_ranks
 from mmsearch.training import data
 from mmsearch.training.prompts import PHOTO_PROMPTS, SOUND_PROMPTS
-from mmsearch.types import Encoder, FloatArray, ImageInput, Modality, Pixels
+from mmsearch.types import Encoder, EncoderSpec, FloatArray, ImageInput, Modality, Pixels
 
 Fit = Literal["crop", "squash", "pad"]
 
@@ -50,7 +50,9 @@ def hit_at(similarity: FloatArray, right: npt.NDArray[np.bool_], ks: Sequence[in
 
 def read_photo(path: Path, want: ImageInput) -> Pixels:
     """The photo as a real index run would decode it: uint8 ``(size, size, 3)``."""
-    return decode_image(read(os.fsencode(path)), want).pixels
+    kinds = frozenset({Modality.IMAGE})
+    spec = EncoderSpec(name="photos", space="", dim=0, modalities=kinds, licence="", image=want)
+    return cast(Pixels, decode(read(os.fsencode(path)), spec).pieces[0].content)
 
 
 def retrieval(encoder: Encoder, photos: list[data.Captioned], fit: Fit | None = None) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ def test_it_states_size_licence_and_source_then_fetches_what_is_needed(mmsearch,
     assert "200.0 kB to fetch of 200.0 kB" in result.stderr
     fetched = {name for name, _ in hub.downloads()}
     assert fetched == {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"}
+    assert not [path for path, _ in hub.requests if "agent" in path], "who runs the program is nobody's business"
+    assert not [head for _, head in hub.requests if "torch/" in head.get("user-agent", "")]
     assert ready(home)
     assert mmsearch("models", "verify", MODEL).returncode == 0
 
@@ -284,3 +287,48 @@ def test_list_and_show_open_no_connection(pulled, hub):
     shown = json.loads(pulled("models", "show", MODEL, "--json").stdout)
     assert shown["state"] == "here" and shown["repositories"][0]["bytes"] > 200_000
     assert len(hub.requests) == before
+
+
+def test_a_bundle_brings_neither_code_nor_pickles_unasked(pulled, tmp_path):
+    bundle, other = tmp_path / "bundle", tmp_path / "other"
+    assert pulled("models", "export", MODEL, bundle, "--as-is").returncode == 0
+    listed = json.loads((bundle / "mmsearch-model.json").read_text())
+    for name, flags, taken in (
+        ("modeling.py", (), False),
+        ("modeling.py", ("--allow-pickle",), False),
+        ("pytorch_model.bin", (), False),
+        ("pytorch_model.bin", ("--allow-pickle",), True),
+    ):
+        data = b"import os"
+        (bundle / "tiny--clip" / name).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        more = {**listed["files"][0], "name": name, "bytes": len(data), "sha256": digest, "blob": digest}
+        changed = {**listed, "files": [*listed["files"], more]}
+        (bundle / "mmsearch-model.json").write_text(json.dumps(changed))
+        result = pulled("models", "import", bundle, *flags, HF_HOME=str(other))
+        assert (result.returncode == 0) is taken, result.stderr
+        assert taken or (result.returncode == 14 and name in result.stderr)
+        assert bool(list(other.rglob(name))) is taken
+
+
+NUL = {"commit": "0" * 40, "blob": "0" * 40, "bytes": 1, "name": "a\0.json"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "{}",
+        "[]",
+        "7",
+        '{"model": 7, "files": []}',
+        '{"model": "a", "files": [7]}',
+        '{"model": "a\\u001b[31m", "files": [{}]}',
+        '{"model": "a", "files": [{"repo": 1, "commit": 2, "name": 3, "bytes": "x", "sha256": 5, "blob": 6}]}',
+        json.dumps({"model": "a", "files": [{**dict.fromkeys(("repo", "sha256"), "a"), **NUL}]}),
+    ],
+)
+def test_a_list_of_anything_is_refused_clearly(mmsearch, tmp_path, text):
+    (tmp_path / "mmsearch-model.json").write_text(text)
+    result = mmsearch("models", "import", tmp_path)
+    assert result.returncode == 14 and "internal" not in result.stderr and "\x1b" not in result.stderr, result.stderr

@@ -174,3 +174,33 @@ def test_what_is_no_regular_file_is_no_caption(folder, tmp_path):
     (folder / "red.jpg.txt").symlink_to(tmp_path / "secret")
     os.mkfifo(folder / "red.txt")
     assert beside(os.fsencode(folder / "red.jpg")) is None
+
+
+def test_a_character_with_a_number_of_a_thousand_digits_is_left_as_it_is(tmp_path):
+    """It ended the run: Python refuses to read such a number."""
+    number = "&#" + "9" * 5_000 + ";"
+    (tmp_path / "a.xmp").write_text(f"<dc:subject>river</dc:subject><dc:title>{number}</dc:title>")
+    found = beside(os.fsencode(tmp_path / "a.jpg"))
+    assert found is not None and found.startswith("river\n&#999")
+
+
+def test_tables_are_read_once_by_all_threads_and_again_when_they_change(tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from mmsearch.media import text_captions
+
+    table, read = tmp_path / "captions.csv", []
+    table.write_text("a.jpg,a heron\n" * 2)
+    real = text_captions._table
+    monkeypatch.setattr(text_captions, "_table", lambda path: read.append(path) or real(path))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(beside, [os.fsencode(tmp_path / "a.jpg")] * 32))
+    assert found == ["a heron"] * 32 and read == [os.fsencode(table)]
+    table.write_text("a.jpg,an egret\n" * 3)
+    assert beside(os.fsencode(tmp_path / "a.jpg")) == "an egret"
+
+
+def test_of_a_table_so_many_rows_count(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmsearch.media.text_captions._TABLE_ROWS", 10)
+    (tmp_path / "captions.csv").write_text("".join(f"{n}.jpg,number {n}\n" for n in range(20)))
+    assert [beside(os.fsencode(tmp_path / f"{n}.jpg")) for n in (0, 9, 10)] == ["number 0", "number 9", None]

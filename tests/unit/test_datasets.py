@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -195,6 +196,32 @@ def test_webdataset_captions_and_paths_that_lead_out(read, put, tmp_path):
     assert ("1.tar", 0, "s2.txt: not UTF-8: the wrong letters are read as U+FFFD") in problems(dataset)
 
 
+def test_a_tar_takes_no_more_room_than_it_has(read, put, monkeypatch):
+    """3 MB of gzip that was named .tar took 3 GB of memory: a member was read whole."""
+    from mmsearch.retrieval.datasets import webdataset
+
+    monkeypatch.setattr(webdataset, "MAX_BYTES", 2**20)
+    bomb = tar(
+        [
+            ("s0.jpg", bytes(2**20 + 1)),
+            ("s0.txt", b"A dog."),
+            ("s1.jpg", b"x"),
+            ("s1.txt", bytes(2**20 + 1)),
+            ("s2.jpg", b"y"),
+            ("s2.txt", b"A cat."),
+        ]
+    )
+    put("0.tar", bomb)
+    dataset = read("0.tar")
+    assert asked(dataset) == {"0.tar/s1.jpg": [], "0.tar/s2.jpg": ["A cat."]}
+    said = [what for _, _, what in problems(dataset)]
+    assert "s0.jpg: left out: larger than 1 MiB, or with holes" in said
+    assert "s1.txt: left out: larger than 1 MiB, or with holes" in said
+    put("1.tar", gzip.compress(bomb))
+    with pytest.raises(UsageError, match="damaged after its start"):
+        read("1.tar")
+
+
 def test_webdataset_classes(read, put):
     put("test/0.tar", tar([("a.jpg", b"x"), ("a.cls", b"1"), ("b.jpg", b"y"), ("b.cls", b"9")]))
     put("classnames.txt", "cat\nguide dog\n")
@@ -329,7 +356,7 @@ def test_everything_wrong_with_a_set_is_named(read, put):
         ("set.csv", b"path,caption\n2.jpg,a dog\n", "none of its 1 files is there .*set.csv:2: 2.jpg"),
         ("set.jsonl", b'{"image":"\\ud800","en":["a"]}', r"set.jsonl:1: \?: no such file"),
         ("set.jsonl", b'{"image":"1.jpg","en":{"a":"b"}}', "set.jsonl:1: 1.jpg: an empty caption, or none"),
-        ("set.tar", b"no tar", "damaged after its start: file could not be opened successfully\\)"),
+        ("set.tar", b"no tar", "damaged after its start: truncated header\\)"),
         ("meta/esc50.csv", b"name\n1.jpg\n", "esc50.csv:1: no column 'filename' or 'fold' or 'category' among name"),
     ],
 )

@@ -291,3 +291,18 @@ def test_documents_and_photos_find_each_other(tmp_path):
         (folder / "copy.md").write_text(letter)
         assert library.index([str(folder)]).reused == 1
         assert len(library.search("kingfisher", mode="lexical").hits) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "row"), [("a.csv", "a,b\n"), ("a.tsv", "a\tb\n"), ("a.jsonl", '{"a":"one two three"}\n')]
+)
+def test_of_a_table_the_first_ten_thousand_rows_are_indexed(chunks, name, row):
+    """4 MB of small rows were a million vectors."""
+    found = chunks(name, row * 10_001)
+    assert len(found.pieces) == 10_000 and found.partial == "more than 10,000 rows: the rest is left out"
+    assert chunks(name, row * 10_000).partial is None
+
+
+def test_prose_is_indexed_whole(chunks):
+    found = chunks("a.txt", "Two dogs run in the snow today.\n\n" * 12_000)
+    assert len(found.pieces) > 10_000 and found.partial is None

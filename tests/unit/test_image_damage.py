@@ -275,3 +275,107 @@ def test_big_pictures_are_decoded_one_at_a_time(monkeypatch):
     for thread in threads:
         thread.join()
     assert len(most) == 8 and max(most) == 1
+
+
+# -- what libjpeg only warns of ----------------------------------------------------------------------------------------
+
+SCAN = b"\xff\xda"
+
+
+def cut(data, part):
+    """The first part of a JPEG's codes, and an end marker behind."""
+    scan = data.find(SCAN) + 14
+    return data[: scan + int(part * (len(data) - scan))] + jpeg.END
+
+
+def zeroed(data, count=2048, part=0.5):
+    at = data.find(SCAN) + 14 + int(part * (len(data) - data.find(SCAN) - 16 - count))
+    return data[:at] + bytes(count) + data[at + count :]
+
+
+def claiming(data, width, height):
+    frame = data.find(b"\xff\xc0")
+    return data[: frame + 5] + struct.pack(">HH", height, width) + data[frame + 9 :]
+
+
+@pytest.mark.parametrize("part", [0.05, 0.3, 0.5, 0.8, 0.9, 0.97])
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"subsampling": 0}, {"restart_marker_rows": 1}])
+def test_a_jpeg_cut_with_an_end_marker_behind_is_partial(part, options):
+    data = saved(textured(1200, 900), "JPEG", quality=85, **options)
+    assert decode_image(source(data), WANT).partial is None
+    assert decode_image(source(cut(data, part)), WANT).partial.startswith("damaged: ")
+
+
+def test_the_rows_that_are_there_are_shown():
+    whole, half = (decode_image(source(data), WANT) for data in (made("JPEG"), cut(made("JPEG"), 0.5)))
+    assert "% of the rows are there" in half.partial
+    assert 35 <= int(half.partial.split()[1].rstrip("%")) <= 65
+    assert (half.pixels != 128).any(axis=2).mean() > 0.95 and whole.partial is None
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.6, 0.95])
+def test_zeros_in_a_jpeg_are_seen(part):
+    for options in ({}, {"optimize": True}, {"restart_marker_rows": 1}):
+        data = saved(textured(1200, 900), "JPEG", quality=85, **options)
+        assert decode_image(source(zeroed(data, part=part)), WANT).partial.startswith("damaged: ")
+
+
+@pytest.mark.parametrize("size", [40, 100, 2000, 20_000])
+def test_a_jpeg_that_claims_to_be_larger_is_partial(size):
+    small = saved(Image.new("RGB", (16, 16), "red"), "JPEG")
+    assert decode_image(source(claiming(small, size, size)), WANT).partial.startswith("damaged: ")
+
+
+def test_a_jpeg_that_claims_to_be_smaller_is_partial():
+    assert decode_image(source(claiming(made("JPEG"), 400, 160)), WANT).partial.startswith("damaged: ")
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_partial():
+    data = made("JPEG progressive")
+    scans = [at for at in range(len(data)) if data[at : at + 2] == SCAN]
+    assert len(scans) > 5 and decode_image(source(data), WANT).partial is None
+    for scan in scans[1:]:
+        assert decode_image(source(data[:scan] + jpeg.END), WANT).partial == "damaged: only a coarse picture"
+
+
+def _half(colour):
+    """A photo whose lower half is one colour."""
+    photo = textured()
+    photo.paste(Image.new("RGB", (400, 150), colour), (0, 150))
+    return photo
+
+
+WHOLE = {
+    "black below": saved(_half("black"), "JPEG"),
+    "grey below": saved(_half((128, 128, 128)), "JPEG"),
+    "grey below, own codes": saved(_half((128, 128, 128)), "JPEG", optimize=True),
+    "grey": saved(Image.new("RGB", (600, 400), (128, 128, 128)), "JPEG"),
+    "flat, own codes": saved(Image.new("L", (4000, 3000), 77), "JPEG", optimize=True),
+    "flat, own codes, colour": saved(Image.new("RGB", (4000, 3000), "blue"), "JPEG", optimize=True),
+    "CMYK": saved(textured().convert("CMYK"), "JPEG"),
+    "L": saved(textured().convert("L"), "JPEG"),
+    "tiny": saved(Image.new("RGB", (1, 1), (128, 128, 128)), "JPEG"),
+    "two in one": saved(textured(), "MPO", save_all=True, append_images=[textured()]),
+    "another behind": made("JPEG") + saved(Image.new("RGB", (20, 20)), "JPEG"),
+    "a film behind": made("JPEG") + bytes(4000),
+    "a few bytes too many": made("JPEG")[:-2] + bytes(8) + jpeg.END,
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_what_is_whole_is_not_called_damaged(name):
+    assert decode_image(source(WHOLE[name]), WANT).partial is None
+
+
+@pytest.mark.data
+def test_real_photos(data_dir):
+    """2,000 whole ones, and 200 of them cut and zeroed."""
+    paths = sorted(data_dir.glob("flickr8k/**/*.jpg"))[::2] + sorted(data_dir.glob("coco/**/*.jpg"))
+    photos = [path.read_bytes() for path in paths[:2000]]
+    if len(photos) < 2000:
+        pytest.skip("fewer than 2,000 photos")
+    damaged = [i for i, photo in enumerate(photos) if decode_image(source(photo), WANT).partial]
+    assert not damaged
+    for break_ in (lambda data: cut(data, 0.3), lambda data: cut(data, 0.75), zeroed):
+        told = [decode_image(source(break_(photo)), WANT).partial for photo in photos[::10]]
+        assert sum(map(bool, told)) >= 0.95 * len(told)

@@ -52,7 +52,7 @@ def mean_error(image_transform, source, want):
         interpolation=want.resample,
         fill_color=want.fill,
     )
-    expected = transform(Image.open(io.BytesIO(source.data))).permute(1, 2, 0).numpy() * 255
+    expected = transform(Image.open(io.BytesIO(source.content()))).permute(1, 2, 0).numpy() * 255
     return float(np.abs(decode_image(source, want).pixels - expected).mean())
 
 
@@ -87,7 +87,7 @@ def test_a_centred_square_would_not_match(image_transform):
     """The null control: what the mapped box is for. Half a pixel of the reference's grid shows at once."""
     source = saved(photo(500, 375), "PNG")
     want = ImageInput(size=224)
-    side = Image.open(io.BytesIO(source.data)).crop((62, 0, 437, 375)).resize((224, 224), Image.Resampling.BICUBIC)
+    side = Image.open(io.BytesIO(source.content())).crop((62, 0, 437, 375)).resize((224, 224), Image.Resampling.BICUBIC)
     assert np.abs(np.asarray(side).astype(int) - decode_image(source, want).pixels).mean() > 0.5
 
 

@@ -43,7 +43,7 @@ def test_every_regular_file_with_its_status(root):
     assert [entry.path for entry in entries] == [b"a.jpg", b"b/c/d.png", b"b/e.gif"]
     for entry in entries:
         status = os.stat(os.path.join(root, entry.path))
-        assert entry == FileStat(entry.path, status.st_size, status.st_mtime_ns, status.st_ino)
+        assert entry == FileStat(entry.path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 def test_names_are_bytes(root):

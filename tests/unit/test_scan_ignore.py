@@ -95,6 +95,32 @@ def test_an_ignore_file_that_cannot_be_read_closes_its_folder(tmp_path, monkeypa
     assert reported == [b"2023"] and not any(path.startswith(b"2023/") for path in left) and len(left) == 5
 
 
+def test_an_ignore_file_above_the_start_that_cannot_be_read_closes_it(tmp_path, monkeypatch):
+    """It ended the run with an internal error."""
+    make(tmp_path, PATHS, {".mmsearchignore": "x" * (ignore.MAX_BYTES + 1)})
+    reported = []
+    assert not list(walk(os.fsencode(tmp_path), b"2023", on_error=lambda *args: reported.append(args)))
+    assert [path for path, _ in reported] == [b"2023"]
+
+
+@pytest.mark.parametrize(
+    "rules", ["x" * (ignore.MAX_BYTES + 1), "\n".join(f"*{n:x}*" for n in range(10_000)), "*" + "a" * ignore.LONGEST]
+)
+def test_an_ignore_file_of_too_many_patterns_closes_its_folder(tmp_path, rules):
+    """Its end was left out in silence, and with it what somebody wanted left out."""
+    make(tmp_path, PATHS, {"2023/.mmsearchignore": rules})
+    reported = []
+    left = [e.path for e in walk(os.fsencode(tmp_path), on_error=lambda *args: reported.append(args))]
+    assert len(left) == 5 and [(path, ".mmsearchignore" in error.strerror) for path, error in reported] == [
+        (b"2023", True)
+    ]
+
+
+def test_ten_thousand_paths_as_they_are_may_be_left_out(tmp_path):
+    make(tmp_path, PATHS, {".mmsearchignore": "\n".join([f"/archive/{n}.jpg" for n in range(10_000)] + ["/a.jpg"])})
+    assert sorted(os.fsdecode(e.path) for e in walk(os.fsencode(tmp_path))) == sorted(PATHS[1:])
+
+
 def test_names_that_are_not_utf8(tmp_path):
     for name in (b"\xff.jpg", b"\xfe.jpg"):
         with open(os.path.join(os.fsencode(tmp_path), name), "wb"):
@@ -129,7 +155,7 @@ def test_agrees_with_git(repository, rules, paths):
     check = ["git", "-C", repository, "check-ignore", "--no-index", "--stdin", "-z"]
     answer = subprocess.run(check, input="\0".join(paths), capture_output=True, text=True, check=False)
     assert answer.returncode in (0, 1), answer.stderr
-    ours = ignore.IgnoreFile("", tuple(rule for line in rules if (rule := ignore.parse(line))))
+    ours = ignore.IgnoreFile("", [rule for line in rules if (rule := ignore.parse(line))])
     assert {path for path in paths if _ignored(ours, path)} == set(answer.stdout.split("\0")) - {""}
 
 

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from mmsearch.errors import LibraryTooNew, Locked, NoLibrary, UsageError
-from mmsearch.store import artifacts, layout, roots, schema
+from mmsearch.store import artifacts, layout, roots, rowsums, schema
 from mmsearch.store.catalog import Catalog, Record, Write
 from mmsearch.store.check import check
+from mmsearch.store.lock import WriterLock
 from mmsearch.store.migrations import MIGRATIONS
 from mmsearch.store.reader import Reader, is_below
 from mmsearch.types import Detail, EncoderSpec, FileStat, Modality, Span, State
@@ -56,6 +57,8 @@ def test_the_migrated_tables_are_those_of_the_schema(catalog):
         for table in schema.metadata.sorted_tables:
             columns = {row[1] for row in connection.execute(text(f"PRAGMA table_info({table.name})"))}
             assert columns == set(table.columns.keys()), table.name
+            if table.name != "embedding":
+                assert columns == {*rowsums.COLUMNS[table.name], "crc32"}, table.name
 
 
 def test_the_format_is_the_number_of_the_last_migration(catalog):
@@ -66,7 +69,7 @@ def test_a_library_of_a_newer_version_is_refused_by_reader_and_writer(folder):
     Catalog(folder).close()
     with sqlite3.connect(os.path.join(folder, layout.CATALOG)) as db:
         db.execute(f"PRAGMA user_version = {layout.FORMAT + 1}")
-        db.execute("INSERT INTO migration VALUES (?, 'from the future')", (layout.FORMAT + 1,))
+        db.execute("INSERT INTO migration (number, name) VALUES (?, 'from the future')", (layout.FORMAT + 1,))
     for opened in (Reader, Catalog):
         with pytest.raises(LibraryTooNew, match="pip install -U mmsearch"):
             opened(folder)
@@ -85,7 +88,8 @@ def test_a_folder_with_other_things_is_not_taken_for_a_library(tmp_path):
 
 
 def test_what_a_killed_creation_left_is_cleared_away(tmp_path, folder):
-    os.mkdir(f"{folder}.tmp-12345")
+    os.mkdir(f"{folder}.tmp-4194399")
+    WriterLock(f"{folder}.tmp-4194399").close()
     Catalog(folder).close()
     assert os.listdir(tmp_path) == ["library"]
 
@@ -209,11 +213,14 @@ def test_relocate_of_something_unknown_says_so_and_changes_nothing(catalog):
     assert catalog.reader.query("SELECT path FROM root") == [(b"/data",)]
 
 
-def test_gone_files_keep_their_vectors_and_rows_without_vectors_go(catalog):
+def test_gone_files_keep_their_vectors_and_rows_without_vectors_go(catalog, tmp_path):
     fill(catalog, [record(b"a.jpg"), Record(file=FileStat(b"b.jpg", 1, 1, 1), state=State.REJECTED, reason="broken")])
     catalog.mark_gone([item.id for item in catalog.reader.items()])
     assert [(item.path, item.state) for item in catalog.reader.items()] == [(b"/data/a.jpg", "missing")]
-    assert roots.prune(catalog) == [b"/data/a.jpg"]
+    assert roots.prune(catalog) == [], "its folder is not there"
+    (tmp_path / "photos" / "another").mkdir(parents=True)
+    roots.relocate(catalog, b"/data", bytes(tmp_path / "photos"))
+    assert roots.prune(catalog) == [bytes(tmp_path / "photos" / "a.jpg")]
     assert catalog.reader.items() == []
 
 

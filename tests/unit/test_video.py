@@ -1,13 +1,15 @@
 """Videos through the one door: pictures with their seconds, and the sound track as sound."""
 
+import errno
 import io
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmsearch.encoders.fake import FakeEncoder
-from mmsearch.errors import Rejected
+from mmsearch.errors import Rejected, Transient
 from mmsearch.media.decode import decode
 from mmsearch.media.files import Source
 from mmsearch.types import Detail, Modality
@@ -123,3 +125,33 @@ def test_memory_does_not_grow_with_the_film():
     stream = pieces(Source(data, bytes(32), len(data), 0, 0), SPEC)
     assert colour_of(next(stream).content) == "red"
     stream.close()
+
+
+def test_a_broken_matroska_is_no_passing_failure():
+    """FFmpeg calls it an input/output error, which of a disk may pass."""
+    data = film(["red"], each_s=1, format_="matroska")
+    said = []
+    for length in range(40, 700, 11):
+        try:
+            decode(Source(data[:length], bytes(32), length, 0, 0), SPEC)
+        except Rejected as error:
+            said.append(getattr(error.__cause__, "errno", None))
+    assert errno.EIO in said
+
+
+def test_a_disk_that_fails_is_one(tmp_path, monkeypatch):
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() > 1000:
+                raise OSError(errno.EIO, "input/output error")
+            return super().read(min(size, 500))
+
+    data = film(["red"], 2.0, format_="matroska")
+
+    @contextmanager
+    def opened(self):
+        yield Failing(data)
+
+    monkeypatch.setattr(Source, "opened", opened)
+    with pytest.raises(Transient, match="input/output error"):
+        decode(Source(data, bytes(32), len(data), 0, 0), SPEC)

@@ -1,4 +1,4 @@
-"""One place that starts ONNX Runtime, for the image and audio towers."""
+"""The image and audio towers, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmsearch.encoders import runtimes
 from mmsearch.errors import MissingExtra
 from mmsearch.types import FloatArray
 
@@ -20,13 +21,9 @@ class Session:
 
     def __init__(self, path: str, threads: int = 1) -> None:
         try:
-            import onnxruntime
+            self._session = runtimes.session(path, threads)
         except ImportError:
             raise MissingExtra("reading photos and sounds with mini", "cpu") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, batch: npt.NDArray[Any]) -> FloatArray:

@@ -11,24 +11,27 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
+from itertools import count
+from typing import IO
 
+from mmsearch.media.files import MAX_BYTES
 from mmsearch.retrieval.datasets.base import Draft, Format, Known, Request, choose_split
 from mmsearch.retrieval.datasets.files import lines
 
+_CHUNK, _TEXT_BYTES = 1024 * 1024, 1024 * 1024
 _MEDIA = ("jpg", "jpeg", "png", "webp", "wav", "flac", "mp3", "ogg", "mp4")
 
 
 def read(request: Request, draft: Draft) -> None:
-    names, taken = _class_names(request.path, draft), 0
+    names, places = _class_names(request.path, draft), (os.path.join(request.scratch, f"{n:07d}") for n in count())
     for tar in _tars(request, draft):
-        for stem, parts in _samples(tar, draft):
+        for stem, parts in _samples(tar, draft, places):
             kind = next((kind for kind in _MEDIA if kind in parts), None)
             if kind is None:
                 draft.problem(tar, 0, f"{stem}: no photo or sound among {', '.join(sorted(parts))}")
                 continue
             name = f"{os.path.basename(tar)}/{stem}.{kind}"
-            path = _taken_out(request.scratch, taken, parts[kind], kind)
-            taken += 1
+            path = os.fsdecode(parts[kind])
             if "cls" in parts:
                 draft.labelled = True
                 draft.document(name, tar, 0, path=path, label=_label(parts["cls"], names, tar, stem, draft))
@@ -55,34 +58,50 @@ def _tars_in(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in sorted(names, key=lambda name: (len(name), name))]
 
 
-def _samples(path: str, draft: Draft) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The files of a tar, grouped by what their names share up to the first dot; as webdataset does."""
+def _samples(path: str, draft: Draft, places: Iterator[str]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The files of a tar, grouped by what their names share up to the first dot; as webdataset does.
+
+    By the ends of their names: the content of texts; of photos and sounds, the one of ``places`` that they were put.
+    Compressed tars are refused, and so are members with holes: so no tar takes more room than it has.
+    """
     stem, parts = "", dict[str, bytes]()
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if not member.isfile():
                     continue
-                file = tar.extractfile(member)
-                data = file.read() if file else b""
-                draft.add_revision(data)
                 name, _, kind = os.path.basename(member.name).partition(".")
+                kind = kind.lower()
+                most = MAX_BYTES if kind in _MEDIA else _TEXT_BYTES
+                file = tar.extractfile(member)
+                if file is None or member.issparse() or member.size > most:
+                    draft.problem(path, 0, f"{name}.{kind}: left out: larger than {most // 2**20} MiB, or with holes")
+                    continue
                 if name != stem and parts:
                     yield stem, parts
                     parts = {}
                 stem = name
-                parts[kind.lower()] = data
+                parts[kind] = (
+                    _taken_out(file, f"{next(places)}.{kind}", draft) if kind in _MEDIA else _read(file, draft)
+                )
     except (tarfile.TarError, OSError) as error:
         draft.problem(path, 0, f"damaged after {stem or 'its start'}: {str(error).partition(':')[0]}")
     if parts:
         yield stem, parts
 
 
-def _taken_out(scratch: str, number: int, data: bytes, kind: str) -> str:
-    path = os.path.join(scratch, f"{number:07d}.{kind}")
-    with open(path, "xb") as file:
-        file.write(data)
-    return path
+def _read(file: IO[bytes], draft: Draft) -> bytes:
+    data = file.read(_TEXT_BYTES)
+    draft.add_revision(data)
+    return data
+
+
+def _taken_out(file: IO[bytes], path: str, draft: Draft) -> bytes:
+    with open(path, "xb") as out:
+        while data := file.read(_CHUNK):
+            draft.add_revision(data)
+            out.write(data)
+    return os.fsencode(path)
 
 
 def _class_names(path: str, draft: Draft) -> list[str]:
@@ -92,9 +111,9 @@ def _class_names(path: str, draft: Draft) -> list[str]:
 
 def _label(data: bytes, names: list[str], tar: str, stem: str, draft: Draft) -> str:
     text = data.decode("ascii", "replace").strip()
-    if text.isdecimal() and int(text) < len(names):
+    if text.isdecimal() and len(text) < 10 and int(text) < len(names):
         return names[int(text)]
-    draft.problem(tar, 0, f"{stem}: class {text} has no name in classnames.txt")
+    draft.problem(tar, 0, f"{stem}: class {text[:100]} has no name in classnames.txt")
     return text
 
 

@@ -17,6 +17,7 @@ from mmsearch import Library
 from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.indexer import ingest
 from mmsearch.indexer.summary import Summary
+from mmsearch.media.decode import pieces
 from mmsearch.store import artifacts
 from mmsearch.types import Modality
 
@@ -141,7 +142,7 @@ def _perform(job: Job, log: Log) -> dict[str, Any]:
                 log(acknowledged=summary.added + summary.updated + summary.reused)
 
             # No decoding processes: 10,000 runs would each wait for them, and they hold nothing that a kill could lose.
-            options = ingest.Options(isolate=False)
+            options = ingest.Options(decode=pieces)
             summary = library.index(
                 [job.tree], model=job.model, index=job.kind, device="cpu", options=options, progress=heard
             )

@@ -11,9 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
 
-from mmsearch.indexer import ingest
 from mmsearch.retrieval import search
-from mmsearch.store import artifacts, catalog, compare, layout, rows
+from mmsearch.store import artifacts, catalog, compare, layout, presence, rows
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.reader import Artifact, Reader
 
@@ -141,7 +140,7 @@ def changes_told_by_size_alone() -> None:
 @fault("lost")
 def unplugged_drive_swept() -> None:
     """A root that is not there is taken for empty."""
-    ingest._is_offline = lambda *args: False
+    presence.is_offline = lambda *args: False
 
 
 @fault("lost", "query", models=True, kills=("commit write_batch: after", "commit start_run: after"))
@@ -182,7 +181,7 @@ def row_before_file() -> None:
     write, add = artifacts._write, Catalog.add_artifact
     waiting: list[tuple[str, list[bytes]]] = []
 
-    def later(path: str, chunks: Iterable[Any]) -> tuple[int, str]:
+    def later(path: str, chunks: Iterable[Any], *mode: int) -> tuple[int, str]:
         data = [bytes(chunk) for chunk in chunks]
         waiting.append((path, data))
         return sum(map(len, data)), hashlib.sha256(b"".join(data)).hexdigest()
@@ -199,15 +198,21 @@ def row_before_file() -> None:
 @fault("check", kills=("os.write: torn", "os.write: after"))
 def written_in_place() -> None:
     """An artifact is rewritten under its own name: generations are not used."""
-    number = Catalog.next_generation
-    Catalog.next_generation = lambda self: max(1, number(self) - 1)  # type: ignore[method-assign]
+
+    def place(catalog: Catalog, kind: str) -> tuple[int, str]:
+        number = max(1, catalog.next_generation() - 1)
+        return number, os.path.join(catalog.folder, layout.ARTIFACTS, f"{number}.{kind}")
+
+    artifacts._place = place
     replace = artifacts._write
 
-    def in_place(path: str, chunks: Iterable[Any]) -> tuple[int, str]:
+    def in_place(path: str, chunks: Iterable[Any], *mode: int) -> tuple[int, str]:
         if os.path.exists(path):
             with open(path, "wb", buffering=0) as file:
                 os.write(file.fileno(), b"")
-        return replace(path, chunks)
+        if os.path.exists(f"{path}.tmp"):
+            os.unlink(f"{path}.tmp")
+        return replace(path, chunks, *mode)
 
     artifacts._write = in_place
     add = Catalog.add_artifact

@@ -207,7 +207,7 @@ def queries(library: str, found: Snapshot, pictures: list[str]) -> list[Violatio
     seen = []
     with Library(library) as opened:
         for text, images, k in (("red", (), 3), ("green blue", (), len(live) + 5), ("blue", tuple(pictures), 7)):
-            answer = opened.search(text, images=images, k=k)
+            answer = opened.search(text, images=images, k=k, mode="dense")
             got = [(hit.segment_id, hit.score) for hit in answer]
             expected = _scores(registry.load(f"fake:{dim}"), text, images, matrix)
             if (why := _differs(got, dict(zip(segments.tolist(), expected.tolist(), strict=True)), k)) is not None:

@@ -77,3 +77,15 @@ def test_what_is_missing(saved, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(MissingExtra, match=r"mmsearch\[st\]"):
         registry.load(f"st:{saved}/clip")
+
+
+def test_a_text_is_never_taken_for_what_it_names(saved, tmp_path, monkeypatch):
+    models.photo().save(tmp_path / "cat.png")
+    monkeypatch.chdir(tmp_path)
+    texts = ["cat.png", str(tmp_path / "cat.png"), "https://example.org/a.jpg", "https://youtu.be/a", "data:image/a"]
+    encoder = registry.load(f"st:{saved}/clip")
+    rows = encoder.encode([*texts, "a cat"], Modality.TEXT)
+    (tmp_path / "cat.png").unlink()
+    np.testing.assert_allclose(encoder.encode(texts, Modality.TEXT), rows[:-1], atol=1e-5)
+    (photo,) = encoder.encode([np.asarray(models.photo())], Modality.IMAGE)
+    assert (encoder.encode_query(texts, Modality.TEXT) @ photo).max() < 0.999
