@@ -88,7 +88,8 @@ class Encoder(Protocol):
     row of one input does not depend on its neighbours beyond 1e-5. Inputs may differ in length, except
     pictures, which come as ``spec.image`` asks. It raises ``EncoderError`` for a modality it lacks.
 
-    An encoder of text may have ``count_tokens(text) -> int``, its own marks included: documents are cut by it.
+    An encoder of text may have ``count_tokens(text) -> int``, its own marks included: documents are cut by it;
+    and ``bank() -> encoders.bank.Bank``, the yardstick it comes with, which else is made once and kept.
     """
 
     @property

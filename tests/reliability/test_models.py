@@ -81,7 +81,7 @@ def test_a_newer_library_and_no_library(mmsearch: Program, folder, world) -> Non
     assert mmsearch("index", world.root, "--model", "fake").returncode == 0
     with sqlite3.connect(os.path.join(folder, "catalog.sqlite")) as db:
         db.execute("PRAGMA user_version = 1000")
-        db.execute("INSERT INTO migration VALUES (1000, 'm1000_future')")
+        db.execute("INSERT INTO migration (number, name) VALUES (1000, 'm1000_future')")
     db.close()
     for command in (("query", "red"), ("index", world.root), ("check",), ("repair",)):
         newer = mmsearch(*command)
