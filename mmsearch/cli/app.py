@@ -65,6 +65,8 @@ def main_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit")
     ] = False,
 ) -> None:
+    if not lock_timeout >= 0:  # no number, too
+        raise typer.BadParameter("it is a number of seconds, at least 0", param_hint="--lock-timeout")
     context.obj = Settings(library, json, quiet, verbose, lock_timeout)
     if context.invoked_subcommand != "config":  # which must work on a file that is wrong
         with body(context):

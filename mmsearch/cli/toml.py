@@ -28,6 +28,8 @@ def put(file: str, key: str, value: Any) -> None:
         wanted = _changed(tomllib.loads(text), key.split("."), value)
         new = _edited(text, key, value)
         done = tomllib.loads(new) == wanted
+    except RecursionError:
+        raise UsageError(f"{file}: nested too deep: correct it by hand") from None
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise UsageError(f"{file}: {error}: correct it by hand") from None
     if not done:

@@ -263,7 +263,7 @@ class Ingest:
             if known.item_id is None or known.sha256 is None or not known.encoded or record.write is not Write.REPLACE:
                 continue
             if (donation := self.catalog.reader.donation(known.item_id, self.space)) is not None:
-                self._displaced.keep(known.sha256, donation)
+                self._displaced.keep(known.sha256, known.file.path, donation)
 
     def _holds_back(self, prepared: Prepared, record: Record) -> bool:
         """Whether a failure must not touch what is known: the file is as it was, or could not be read just now."""

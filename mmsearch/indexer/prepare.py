@@ -17,10 +17,11 @@ from mmsearch.errors import MediaError, Transient, Unsupported
 from mmsearch.indexer.displaced import Displaced
 from mmsearch.media.files import Source, Stopped, read
 from mmsearch.media.pieces import Ending, Piece, Pieces
+from mmsearch.media.sniff import format_named
 from mmsearch.media.text_captions import REASON, beside, is_caption
 from mmsearch.store.catalog import Known, Record, Write
 from mmsearch.store.reader import Reader, Space
-from mmsearch.types import EncoderSpec, FileStat, FloatArray, State, signed
+from mmsearch.types import EncoderSpec, FileStat, FloatArray, Modality, State, signed
 
 if TYPE_CHECKING:
     from mmsearch.indexer.flow import Flow
@@ -102,10 +103,15 @@ class Preparer:
     def _donated(self, known: Known, file: FileStat, sha256: bytes, same: bool) -> Record | None:
         """A record with the vectors of a file with the same content, if there is one."""
         reader = self._reader()
+        named = format_named(known.file.path)
+
+        def fits(modality: str, path: bytes) -> bool:
+            return modality != Modality.TEXT or format_named(path) == named  # a table is read in another way than prose
+
         with reader.snapshot():
-            item_id = reader.donor(sha256, self._space.id)
+            item_id = reader.donor(sha256, self._space.id, fits)
             donor = None if item_id is None else reader.donation(item_id, self._space)
-        donor = donor or self._displaced.get(sha256)
+        donor = donor or self._displaced.get(sha256, fits)
         if donor is None:
             return None
         return Record(

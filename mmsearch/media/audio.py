@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import numpy as np
+
 from mmsearch.errors import Rejected, Unsupported
 from mmsearch.media.files import Source
 from mmsearch.media.outcome import outcome
@@ -78,6 +80,7 @@ class SoundFile:
 
     def blocks(self) -> Iterator[FloatArray]:
         expected, count = self._file.frames, 0
+        heard = self._file.subtype not in ("FLOAT", "DOUBLE")  # others hold nothing but numbers
         with self._file:
             while count < MAX_SECONDS * self.rate:
                 try:
@@ -87,12 +90,15 @@ class SoundFile:
                     return
                 if not len(block):
                     break
+                heard = heard or bool(np.isfinite(block).any())
                 count += len(block)
                 self.seconds = count / self.rate
                 yield to_mono(block)
             else:
                 self.damage = longer()
                 return
+        if count and not heard:
+            raise Rejected("its samples are no numbers")
         if 0 < count < expected:
             self.damage = f"truncated: {100 * count // expected}% of the sound is there"
 

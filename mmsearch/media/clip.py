@@ -9,7 +9,6 @@ The work is done in a process of its own, with limits, as all decoding is.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 from mmsearch.errors import MissingExtra, Rejected, Unsupported
 from mmsearch.media.confine import confine
 from mmsearch.media.sniff import HEAD, LIBSNDFILE_FORMATS, Kind, missing_extra, sniff
-from mmsearch.media.worker import CPU_S, MEMORY, environment, prepare
+from mmsearch.media.worker import CPU_S, MEMORY, environment, prepare, python
 from mmsearch.types import Modality
 
 SHORTEST_S = 1.0
@@ -52,7 +51,7 @@ def cut(path: bytes, target: bytes, start: float, end: float, kind: Kind) -> Non
     options = [str(start), str(end), str(kind.modality), kind.format]
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as source, open(target, "w+b") as out:
         descriptors = source.fileno(), out.fileno()
-        command = [sys.executable, "-I", "-c", _MAIN, json.dumps(sys.path), *map(str, descriptors), *options]
+        command = [*python(_MAIN), *map(str, descriptors), *options]
         done = subprocess.run(
             command,
             capture_output=True,

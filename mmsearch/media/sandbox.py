@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import atexit
 import fcntl
-import json
 import os
 import pickle
 import select
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,7 +28,7 @@ from mmsearch.media import answers, budget
 from mmsearch.media.files import Source
 from mmsearch.media.pieces import Decoded, Pieces, whole
 from mmsearch.media.sniff import require_indexable
-from mmsearch.media.worker import CPU_S, DECODERS, LENGTH, TOO_LARGE, environment, time_for
+from mmsearch.media.worker import CPU_S, DECODERS, LENGTH, TOO_LARGE, environment, python, time_for
 from mmsearch.types import EncoderSpec
 
 WAIT_S = 300.0
@@ -186,8 +184,7 @@ class _Worker:
         self.kind = kind
         self.confined: list[str] = []
         self._cpu_s = self._limit = cpu_s
-        # Not `python -m`: that would import from the current folder, which may be full of strangers' files.
-        command = [sys.executable, "-I", "-c", _MAIN, json.dumps(sys.path), kind, str(limit), str(cpu_s), str(turns)]
+        command = [*python(_MAIN), kind, str(limit), str(cpu_s), str(turns)]
         self._requests, theirs = socket.socketpair()
         with ExitStack() as failing:
             failing.callback(self._requests.close)

@@ -142,6 +142,11 @@ def _document(head: bytes, name: bytes) -> Kind | None:
     return Kind(_TEXT, format_) if encoding_of(head, whole=len(head) < HEAD) else None
 
 
+def format_named(name: bytes) -> str | None:
+    """Which document a text of this name is; None: none."""
+    return DOCUMENTS.get(os.path.splitext(name)[1].lower())
+
+
 def _is_text(head: bytes) -> bool:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return True

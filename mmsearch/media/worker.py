@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+import mmsearch
 from mmsearch.errors import MediaError, Rejected
 from mmsearch.media.confine import confine
 from mmsearch.media.decode import pieces
@@ -63,6 +64,16 @@ _ENCODINGS = "utf-8-sig utf-16 utf-16-le utf-16-be utf-32 utf-32-le utf-32-be gb
 
 
 _INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LC_ALL", "LC_CTYPE", "LANG")
+
+
+def python(program: str) -> list[str]:
+    """The command that runs ``program`` with the packages that are here, whose places are its first argument.
+
+    Not ``-m``: that would import from the current folder, which may be full of strangers' files. And not with ``site``,
+    which runs what any package leaves in a ``.pth`` file, and asks the system who the user is.
+    """
+    places = [*sys.path, os.path.dirname(mmsearch.__path__[0])]
+    return [sys.executable, "-I", "-S", "-c", program, json.dumps(places)]
 
 
 def environment() -> dict[str, str]:

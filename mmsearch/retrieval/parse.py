@@ -19,6 +19,8 @@ from mmsearch.errors import UsageError
 from mmsearch.retrieval import moments
 from mmsearch.types import Asked, Modality
 
+HEAVIEST = 1e6
+"""A part of more weight leaves nothing of the others."""
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(?=.)", re.DOTALL)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _PATH = ("./", "../", "/", "~/")
@@ -65,6 +67,8 @@ def _finish(parts: list[Asked], words: Sequence[str], sign: float) -> None:
     weight = 1.0
     if found := _WEIGHT.match(text):
         weight, text = float(found[1]), text[found.end() :].strip()
+        if weight > HEAVIEST:
+            raise UsageError(f"a weight above {HEAVIEST:,.0f} in {text[:60]!r}")
         if not weight:
             raise UsageError(f"a weight of 0 in {' '.join(words)!r}: leave that part out")
     parts.append(Asked(_kind(text, len(words) == 1), text, sign * weight))

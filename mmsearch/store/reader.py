@@ -239,15 +239,19 @@ class Reader:
         """The indexed folders: (id, absolute path)."""
         return self._db.execute("SELECT id, path FROM root").fetchall()
 
-    def donor(self, sha256: bytes, space_id: int) -> int | None:
-        """An item with the same content that already has vectors in this space."""
-        row = self._db.execute(
-            "SELECT i.id FROM item i JOIN segment s ON s.item_id = i.id "
-            "JOIN embedding e ON e.segment_id = s.id AND e.space_id = ? "
-            "WHERE i.sha256 IS NOT NULL AND substr(i.sha256, 1, 8) = ? AND i.sha256 = ? LIMIT 1",
-            (space_id, sha256[:8], sha256),
-        ).fetchone()
-        return None if row is None else int(row[0])
+    def donor(self, sha256: bytes, space_id: int, fits: Callable[[str, bytes], bool] = lambda *_: True) -> int | None:
+        """An item with the same content that already has vectors in this space, and ``fits`` by modality and path.
+
+        So many with the same content are looked at that every kind of name is most likely among them.
+        """
+        rows = self._db.execute(
+            "SELECT i.id, i.modality, i.path FROM item i "
+            "WHERE i.sha256 IS NOT NULL AND substr(i.sha256, 1, 8) = ? AND i.sha256 = ? AND EXISTS ("
+            "SELECT 1 FROM segment s JOIN embedding e ON e.segment_id = s.id AND e.space_id = ? WHERE s.item_id = i.id"
+            ") LIMIT 32",
+            (sha256[:8], sha256, space_id),
+        )
+        return next((int(item_id) for item_id, modality, path in rows if fits(modality, path)), None)
 
     def donation(self, item_id: int, space: Space) -> Donation | None:
         """Everything about an item that another file with the same content can take over; None if it is damaged."""

@@ -7,12 +7,13 @@ before. Nothing that is whole is touched.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
 from mmsearch.encoders import bridge, kept
-from mmsearch.errors import Damaged
+from mmsearch.errors import Damaged, StorageFull
 from mmsearch.store import artifacts, rowsums
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import bad_rows, bad_vectors, wrong_schema, wrong_sequences, wrong_words
@@ -58,9 +59,20 @@ def _mend_catalog(catalog: Catalog, dry_run: bool) -> Iterator[str]:
     if not dry_run:
         catalog.reindex()
         if not _sound(catalog.reader):
-            catalog.compact()  # every row is written again: what was wrong between them is gone
+            _write_again(catalog)
         if not _sound(catalog.reader):
             raise Damaged("integrity_check still fails")
+
+
+def _write_again(catalog: Catalog) -> None:
+    """Copy every row: what was wrong between them is gone."""
+    need = 2 * os.path.getsize(os.path.join(catalog.folder, CATALOG))
+    if shutil.disk_usage(catalog.folder).free < need:
+        raise StorageFull(f"{catalog.folder}: free {need / 1e6:.0f} MB, then run `mmsearch repair` again")
+    try:
+        catalog.compact()
+    except StorageFull as error:  # as SQLite says of pages that can't be
+        raise Damaged(str(error)) from error
 
 
 def _sound(reader: Reader) -> bool:

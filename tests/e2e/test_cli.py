@@ -289,3 +289,10 @@ def test_help_and_query_import_nothing_heavy(indexed, tmp_path):
         loaded = set(json.loads(result.stderr.splitlines()[-1]))
         assert not loaded & heavy
         assert loaded & {"numpy", "sqlite3"} == allowed
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+def test_a_lock_timeout_that_is_no_time_is_named(mmsearch, seconds):
+    """No clock ever comes to "nan": it waited for ever."""
+    result = mmsearch("--lock-timeout", seconds, "status")
+    assert result.returncode == 2 and b"--lock-timeout" in result.stderr

@@ -91,6 +91,7 @@ def test_what_makes_no_sense_is_named_and_nothing_written(file, mmsearch, argume
         ("[query]\ntop = true\n", "query.top"),
         ("[query\n", "config.toml"),
         ("a = \x00", "config.toml"),
+        ("a = " + "[" * 100_000, "nested too deep"),
     ],
 )
 def test_a_file_that_is_wrong_stops_every_command_but_config(file, indexed, text, says):  # noqa: F811

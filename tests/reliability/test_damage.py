@@ -13,7 +13,7 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.errors import MMSearchError
-from mmsearch.store import artifacts
+from mmsearch.store import artifacts, rowsums
 
 from .conftest import Program
 from .harness import oracle
@@ -130,7 +130,9 @@ def test_rot_that_leaves_no_trace_is_named_by_reading_all_data(library, folder, 
     for _ in range(100):
         _restore(files, {name: damaged(whole, "flip", rng)})
         with sqlite3.connect(os.path.join(folder, "catalog.sqlite")) as db:
+            db.create_function("row_crc", -1, rowsums.row_crc)
             db.execute("UPDATE artifact SET stat = ?", (artifacts.signature(path),))
+            db.execute(rowsums.fill("artifact"))
         db.close()
         assert [p.code for p in library.check("data")] == ["artifact"]
     library.repair()

@@ -398,3 +398,35 @@ def test_no_copy_overwrites_what_comes_between(library, world, copied, tmp_path,
     assert copied().failed == []
     assert (tmp_path / "copies" / name).read_bytes() == b"mine"
     assert len(os.listdir(tmp_path / "copies")) == len(world.files) + 1
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_table_that_is_called_a_text_is_read_as_one(tmp_path, swapped) -> None:
+    """It kept the chunks of the table, as its content was known."""
+    tree, content = tmp_path / "tree", "one two three,four five six\n" * 20
+    tree.mkdir()
+    (tree / "a.csv").write_text(content)
+    (tree / "b.txt").write_text("Another text.")
+
+    def run(folder: str):
+        with Library(folder) as library:
+            return library.index([str(tree)], model="fake", device="cpu")
+
+    run(str(tmp_path / "library"))
+    if swapped:  # its content comes while what it was is overwritten
+        (tree / "a.csv").write_text("another,table\n")
+        (tree / "b.txt").write_text(content)
+    else:
+        (tree / "a.csv").rename(tree / "a.txt")
+    summary = run(str(tmp_path / "library"))
+    assert summary.reused == 0
+    run(str(tmp_path / "fresh"))
+    with Library(str(tmp_path / "library")) as kept, Library(str(tmp_path / "fresh")) as fresh:
+        sql = (
+            "SELECT i.path, s.text FROM item i JOIN segment s ON s.item_id = i.id "
+            "WHERE i.gone IS NULL ORDER BY i.path, s.id"
+        )
+        assert kept.reader.query(sql) == fresh.reader.query(sql)

@@ -156,3 +156,10 @@ def test_a_fake_ear_hears_high_from_low():
     question = fake.encode(["high"], Modality.TEXT)[0]
     vectors = fake.encode([low, high], Modality.AUDIO)
     assert vectors[1] @ question > vectors[0] @ question
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_a_sound_of_no_numbers_at_all_is_rejected(subtype):
+    """It was indexed as silence."""
+    with pytest.raises(Rejected, match="no numbers"):
+        decoded(written(np.full((8000, 1), np.nan, np.float32), subtype=subtype))

@@ -72,6 +72,7 @@ def test_a_last_dash_stands_for_the_parts_on_stdin():
         (["a", "+", "+", "b"], "between"),
         (["a", "+"], "last"),
         (["0:a"], "weight of 0"),
+        (["9" * 400 + ":a"], "weight above 1,000,000"),
     ],
 )
 def test_what_makes_no_sense_is_named(arguments, says):

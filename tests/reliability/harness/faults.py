@@ -124,7 +124,7 @@ def vectors_of_another_file_reused() -> None:
         "WHERE i.sha256 <> ? AND e.space_id = ? LIMIT 1"
     )
 
-    def donor(self: Reader, sha256: bytes, space_id: int) -> int | None:
+    def donor(self: Reader, sha256: bytes, space_id: int, *_: object) -> int | None:
         row = self._db.execute(any_other, (sha256, space_id)).fetchone()
         return None if row is None else int(row[0])
 
