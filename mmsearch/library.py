@@ -221,6 +221,8 @@ class Library:
         for like, some in _alike(queries):
             if like.k < 1:
                 raise UsageError(f"k must be at least 1, not {like.k}")
+            if like.moments < 1:
+                raise UsageError(f"moments must be at least 1, not {like.moments}")
             yield from self._answers(some, device, allow_url=allow_url) if like.parts else map(self._listing, some)
 
     def facets(self, query: Query, fields: Sequence[str], device: str = "cpu", *, allow_url: bool = False) -> Facets:
@@ -236,7 +238,7 @@ class Library:
             hits: tuple[Hit, ...] = ()
             # Few pass a cut as a rule, and a short list is made much sooner than a long one.
             for k in (100, facets.MOST + 1) if query.min_confidence else (facets.MOST + 1,):
-                like = replace(query, k=k, unique=False, sort="score", group=None)
+                like = replace(query, k=k, unique=False, sort="score", group=None, moments=1)
                 hits = self.ask(like, device, allow_url=allow_url).hits
                 if len(hits) < k:
                     break

@@ -88,7 +88,8 @@ class Encoder(Protocol):
     row of one input does not depend on its neighbours beyond 1e-5. Inputs may differ in length, except
     pictures, which come as ``spec.image`` asks. It raises ``EncoderError`` for a modality it lacks.
 
-    An encoder of text may have ``count_tokens(text) -> int``, its own marks included: documents are cut by it.
+    An encoder of text may have ``count_tokens(text) -> int``, its own marks included: documents are cut by it;
+    and ``bank() -> encoders.bank.Bank``, the yardstick it comes with, which else is made once and kept.
     """
 
     @property
@@ -248,6 +249,19 @@ class Query:
     sort: str = "score"
     """``score``, ``date`` (taken, or changed), ``taken``, ``added`` (newest first), ``path``; or ``date:asc``, ..."""
     group: Literal["day", "folder", "modality"] | None = None
+    moments: int = 1
+    """So many spans of each hit's file at most, the best ones that don't overlap."""
+
+
+class Moment(NamedTuple):
+    """A span of a hit's file, what it would be ranked by in its space, and its cosine (None without a vector)."""
+
+    span: Span
+    score: float
+    cosine: float | None
+    segment_id: int
+    page: int | None = None
+    text: str | None = None
 
 
 class Why(NamedTuple):
@@ -294,6 +308,8 @@ class Hit:
     """``taken``, or where the file does not say, when it was last changed; local ISO 8601."""
     group: str | None = None
     why: Why | None = None
+    moments: tuple[Moment, ...] = ()
+    """Its best spans, its own first, then best first; up to `Query.moments`. None of a whole file, such as a photo."""
 
 
 class State(StrEnum):

@@ -12,6 +12,7 @@ from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
+    from mmsearch.cli.weak import Screen
     from mmsearch.library import Answer
     from mmsearch.retrieval.facets import Facets
     from mmsearch.types import Query
@@ -61,6 +62,7 @@ def give(
     form: hits.Form,
     wishes: Wishes,
     counts: Facets | None = None,
+    screen: Screen | None = None,
 ) -> None:
     """Do it, then list the hits. Exits with 1 if there are none, with 3 if a file could not be copied or cut."""
     if wishes.rank_prefix and not (wishes.copy_to or wishes.link_to or wishes.clip_to):
@@ -76,7 +78,7 @@ def give(
     for how, folder in (("copy", wishes.copy_to), ("link", wishes.link_to), ("clip", wishes.clip_to)):
         if folder is not None:
             failed |= _collect(settings, answer, how, folder, wishes.rank_prefix)
-    hits.show(settings, answer, query, form, drawn, counts)
+    hits.show(settings, answer, query, form, drawn, counts, screen)
     if failed:
         raise typer.Exit(SOME_FAILED)
 

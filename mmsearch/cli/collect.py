@@ -15,7 +15,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from mmsearch.cli.render import shown
@@ -58,10 +58,7 @@ def collect(
     _drop_halves(os.fsencode(folder))
     done = Collected()
     digits = len(str(len(hits)))
-    for hit in hits:
-        if how == "clip" and (hit.span is None or hit.span.unit != "s"):
-            done.spanless += 1
-            continue
+    for hit in _spans(hits, done) if how == "clip" else hits:
         prefix = f"{hit.rank:0{digits}}_" if ranked else ""
         try:
             new = place(
@@ -78,6 +75,15 @@ def collect(
             done.new += new
             done.same += not new
     return done
+
+
+def _spans(hits: Sequence[Hit], done: Collected) -> Iterator[Hit]:
+    """A hit for each of its moments; what has no seconds is counted."""
+    for hit in hits:
+        if hit.span is None or hit.span.unit != "s":
+            done.spanless += 1
+            continue
+        yield from (replace(hit, span=moment.span) for moment in hit.moments)
 
 
 def _names(target: bytes) -> Iterator[bytes]:

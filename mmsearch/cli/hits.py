@@ -14,6 +14,7 @@ from mmsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from mmsearch.cli.common import Settings
+    from mmsearch.cli.weak import Screen
     from mmsearch.library import Answer
     from mmsearch.retrieval.facets import Facets
     from mmsearch.types import Hit, Query, Span, Why
@@ -41,8 +42,12 @@ def show(
     form: Form,
     preview: str | None = None,
     counts: Facets | None = None,
+    screen: Screen | None = None,
 ) -> None:
-    """Write an answer out, a table with pictures if ``preview`` says how; exits with 1 if it has no hits."""
+    """Write an answer out, a table with pictures if ``preview`` says how; exits with 1 if it has no hits.
+
+    ``screen``: what a terminal shows of it.
+    """
     match form:
         case Form.JSON:
             _document(settings, answer, query, counts)
@@ -55,17 +60,19 @@ def show(
             for hit in answer:
                 render.raw(hit.path) if form is Form.NULL else render.line(render.shown(hit.path))
         case Form.TABLE:
-            _table(answer, query, preview)
+            _table(answer, query, preview, screen)
             if counts is not None:
                 from mmsearch.cli import facets
 
                 facets.show(settings, counts)
-    _remarks(settings, answer, query)
+    _remarks(settings, answer, query, screen)
     if not answer.hits:
         raise typer.Exit(NOTHING_FOUND)
 
 
-def _remarks(settings: Settings, answer: Answer, query: Query) -> None:
+def _remarks(settings: Settings, answer: Answer, query: Query, screen: Screen | None) -> None:
+    if screen is not None:
+        screen.say(settings)
     for note in answer.notes if not settings.quiet else ():
         render.note(f"mmsearch: {note}")
     if settings.verbose:
@@ -75,7 +82,7 @@ def _remarks(settings: Settings, answer: Answer, query: Query) -> None:
         took = ", ".join(f"{name} {ms:.0f} ms" for name, ms in answer.took_ms.items())
         asked = "; ".join(f"model {space.model}, index {index}" for space, index in answer.spaces)
         render.note(f"{asked or ('by the letter' if query.parts else answer.index)}: {took}")
-    if not answer.hits and not settings.quiet:
+    if not (answer.hits if screen is None else screen.hits) and not settings.quiet:
         render.note("nothing found")
 
 
@@ -84,11 +91,11 @@ def fields(hit: Hit) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "score": round(hit.score, 6),
-        "cosine": None if hit.cosine is None else round(hit.cosine, 6),
+        "cosine": _rounded(hit.cosine),
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
         "path": hit.path,
         "modality": hit.modality,
-        "span": hit.span and {"start": hit.span.start, "end": hit.span.end, "unit": hit.span.unit},
+        "span": hit.span and span(hit.span),
         "page": hit.page,
         "text": hit.text,
         "taken": hit.taken,
@@ -100,7 +107,20 @@ def fields(hit: Hit) -> dict[str, Any]:
         "space": hit.space,
         "found_by": hit.found_by,
         "why": hit.why and why(hit.why),
+        "moments": [
+            {"span": span(one.span), "page": one.page, "text": one.text, "cosine": _rounded(one.cosine)}
+            for one in hit.moments
+        ],
     }
+
+
+def span(part: Span) -> dict[str, Any]:
+    """Where in a file, as JSON has it."""
+    return {"start": part.start, "end": part.end, "unit": part.unit}
+
+
+def _rounded(cosine: float | None) -> float | None:
+    return None if cosine is None else round(cosine, 6)
 
 
 def why(reasons: Why) -> dict[str, Any]:
@@ -155,33 +175,34 @@ def _csv(answer: Answer) -> None:
     render.line(out.getvalue().rstrip("\n"))
 
 
-def _table(answer: Answer, query: Query, preview: str | None) -> None:
+def _table(answer: Answer, query: Query, preview: str | None, screen: Screen | None) -> None:
     """Rank, score, path; with the group where hits are grouped, and on a terminal with the confidence.
 
     A listing has dates in the place of scores.
     """
+    shown = answer.hits if screen is None else screen.hits
     columns = ["rank", "score" if query.parts else "date", "path"]
     if sys.stdout.isatty() and query.parts:
-        columns.insert(2, "sure")
-    if any(hit.group is not None for hit in answer):
+        columns.insert(2, "confidence")
+    if any(hit.group is not None for hit in shown):
         columns.insert(-1, "group")
     rows = [
         {
             "rank": str(hit.rank),
             "score": f"{hit.score:.3f}",
-            "sure": sure(hit.confidence),
+            "confidence": confidence(hit.confidence) + (screen.mark(hit) if screen is not None else ""),
             "date": (hit.date or "-")[:19],
             "group": render.shown(os.fsencode(hit.group or "")),
-            "path": render.shown(hit.path) + where(hit.span, hit.page),
+            "path": render.shown(hit.path) + places(hit),
         }
-        for hit in answer
+        for hit in shown
     ]
     if preview is None:
         render.table(columns, ([row[column] for column in columns] for row in rows))
     else:
         from mmsearch.cli.preview import show_all
 
-        show_all(answer, ("  ".join(row[column] for column in columns) for row in rows), preview)
+        show_all(shown, ("  ".join(row[column] for column in columns) for row in rows), preview)
 
 
 def _reasons(reasons: Why) -> str:
@@ -192,8 +213,13 @@ def _reasons(reasons: Why) -> str:
     return ", ".join(parts) + (f" ({render.shown(os.fsencode(matched))})" if matched else "")
 
 
-def sure(confidence: float | None) -> str:
-    return "-" if confidence is None else f"{confidence:.2f}"
+def confidence(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def places(hit: Hit) -> str:
+    """Where in the file its moments are."""
+    return "".join(dict.fromkeys(where(one.span, one.page) for one in hit.moments)) or where(hit.span, hit.page)
 
 
 def where(span: Span | None, page: int | None = None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from mmsearch.errors import MMSearchError, UsageError
 
 if TYPE_CHECKING:
     from mmsearch.cli.hits import Form
-    from mmsearch.library import Answer
     from mmsearch.types import Hit, Pixels
 
 ROWS = 10
@@ -74,9 +73,9 @@ def show(hit: Hit, way: str) -> None:
         render.drawn(_WAYS[way](pixels))
 
 
-def show_all(answer: Answer, lines: Iterator[str], way: str) -> None:
+def show_all(hits: Sequence[Hit], lines: Iterator[str], way: str) -> None:
     """The lines of a table, each with its hit's picture below it."""
-    for hit, line in zip(answer, lines, strict=True):
+    for hit, line in zip(hits, lines, strict=True):
         render.line(line)
         show(hit, way)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmsearch.cli import answers, complete, hits
 from mmsearch.cli import facets as counts
+from mmsearch.cli import weak as weaker
 from mmsearch.cli.answers import ClipTo, CopyTo, Html, LinkTo, Preview, PreviewAs, RankPrefix
 from mmsearch.cli.common import command as body
 from mmsearch.cli.common import numpy_alone
@@ -51,7 +53,11 @@ Where = Annotated[
 Since = Annotated[str | None, typer.Option(metavar="DATE", help="From then on: June 2023, last week, 3 weeks ago")]
 Until = Annotated[str | None, typer.Option(metavar="DATE", help="Up to then, that day or month included")]
 Near = Annotated[str | None, typer.Option(metavar="LAT,LON,KM", help="Only photos taken near a place")]
-MinConfidence = Annotated[float, typer.Option(min=0.0, max=1.0, help="Only hits at least this sure, 0 to 1")]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Only hits of at least this confidence, 0 to 1", show_default="all"),
+]
+Moments = Annotated[int, typer.Option(min=1, max=100, metavar="N", help="So many spans of each file at most")]
 Unique = Annotated[bool, typer.Option("--unique/--no-unique", help="Of near-duplicates only the best")]
 Sort = Annotated[
     str,
@@ -101,7 +107,9 @@ def command(
     mode: Mode = None,
     lexical: Annotated[bool, typer.Option("--lexical", help="Short for --mode lexical")] = False,
     dense: Annotated[bool, typer.Option("--dense", help="Short for --mode dense")] = False,
-    min_confidence: MinConfidence = 0.0,
+    min_confidence: MinConfidence = None,
+    weak: weaker.Option = False,
+    moments: Moments = 1,
     unique: Unique = False,
     sort: Sort = "score",
     group_by: Group = None,
@@ -137,12 +145,13 @@ def command(
             since,
             until,
             near,
-            min_confidence,
+            None if weak else min_confidence,
             unique,
             sort,
             group_by,
             mode=mode_of(mode, lexical=lexical, dense=dense),
             parts=said,
+            moments=moments,
         )
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
         if batch is not None:
@@ -152,12 +161,18 @@ def command(
 
             lines.run(settings, batch, query, device, allow_url)
             return
-        asked = replace_parts(query, _parsed(parts or []))
+        asked = replace_in(query, parts=query.parts + _parsed(parts or []))
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
         fields, library = counts.asked(facets, form), settings.library()
         answer = library.ask(asked, device, allow_url=allow_url)
-        counted = library.facets(asked, fields, device, allow_url=allow_url) if fields else None
-        answers.give(settings, answer, asked, form, wishes, counted)
+        cut, shown = weaker.cut_of(asked, min_confidence, form), None
+        if cut is not None:
+            uncut = replace_in(asked, min_confidence=0.0)
+            everything = partial(library.ask, uncut, device, allow_url=allow_url) if asked != uncut else lambda: answer
+            shown = weaker.screen(answer, cut, weak, everything)
+        sure = asked if cut is None or weak else replace_in(asked, min_confidence=cut)
+        counted = library.facets(sure, fields, device, allow_url=allow_url) if fields else None
+        answers.give(settings, answer, asked, form, wishes, counted, shown)
 
 
 def similar(
@@ -170,7 +185,8 @@ def similar(
     since: Since = None,
     until: Until = None,
     near: Near = None,
-    min_confidence: MinConfidence = 0.0,
+    min_confidence: MinConfidence = None,
+    moments: Moments = 1,
     unique: Unique = False,
     sort: Sort = "score",
     group_by: Group = None,
@@ -189,7 +205,9 @@ def similar(
 ) -> None:
     """Find files like a file: mmsearch similar photo.jpg."""
     with body(context) as settings:
-        query = options(k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by)
+        query = options(
+            k, within, modality, where, since, until, near, min_confidence, unique, sort, group_by, moments=moments
+        )
         answer = settings.library().similar(path, query, device)
         form = hits.Form.of(settings, paths=paths, null=null, jsonl=jsonl, csv=csv)
         wishes = answers.Wishes(html, copy_to, link_to, clip_to, rank_prefix, preview, preview_as)
@@ -204,7 +222,7 @@ def options(
     since: str | None,
     until: str | None,
     near: str | None,
-    min_confidence: float = 0.0,
+    min_confidence: float | None = None,
     unique: bool = False,
     sort: str = "score",
     group: str | None = None,
@@ -227,7 +245,7 @@ def options(
         since=since,
         until=until,
         near=None if near is None else _place(near),
-        min_confidence=min_confidence,
+        min_confidence=min_confidence or 0.0,
         unique=unique,
         sort=sort,
         group=group,  # type: ignore[arg-type]
@@ -266,7 +284,7 @@ def _parsed(parts: list[str]) -> tuple[Asked, ...]:
     return parse(parts, sys.stdin if parts and parts[-1] == "-" else ())
 
 
-def replace_parts(query: Query, parts: tuple[Asked, ...]) -> Query:
+def replace_in(query: Query, **more: Any) -> Query:
     from dataclasses import replace
 
-    return replace(query, parts=query.parts + parts)
+    return replace(query, **more)

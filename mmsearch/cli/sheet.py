@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mmsearch.cli.hits import sure, where
+from mmsearch.cli.hits import confidence, places, where
 from mmsearch.errors import MMSearchError
 from mmsearch.retrieval import page
 from mmsearch.types import Modality
@@ -109,8 +109,8 @@ def _card(hit: Hit, look: str, budget: _Budget) -> str:
     folder, name = os.path.split(hit.path)
     facts = [f"score {hit.score:.3f}"] if hit.space else []
     if hit.confidence is not None:
-        facts.append(f'sure {sure(hit.confidence)} <meter value="{hit.confidence:.2f}"></meter>')
-    facts += [page.shown(place.strip(" []")) for place in [where(hit.span, hit.page)] if place]
+        facts.append(f'confidence {confidence(hit.confidence)} <meter value="{hit.confidence:.2f}"></meter>')
+    facts += [page.shown(place) for place in [places(hit).strip(" []").replace("] [", ", ")] if place]
     facts += [page.shown(hit.date[:19])] if hit.date else []
     return "\n".join(
         [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.errors import UsageError
+from mmsearch.retrieval import spans
 from mmsearch.retrieval.confidence import Confidence, by_words, either
 from mmsearch.retrieval.dates import period
 from mmsearch.retrieval.embed import embed, questions
@@ -16,10 +17,10 @@ from mmsearch.retrieval.evidence import NOTHING, Evidence
 from mmsearch.retrieval.fuse import fuse
 from mmsearch.retrieval.hit import hit_of
 from mmsearch.retrieval.rank import Ranking, Scored, Spoken
-from mmsearch.retrieval.scale import Question, kinds_of, scale_of
+from mmsearch.retrieval.scale import Question, Scale, kinds_of, scale_of
 from mmsearch.retrieval.search import Searcher
 from mmsearch.retrieval.where import parse as parse_where
-from mmsearch.store import selection
+from mmsearch.store import parts, selection
 from mmsearch.store.artifacts import Opened
 from mmsearch.store.filters import And, Compare, Condition, Near
 from mmsearch.store.levels import kind_of
@@ -159,14 +160,16 @@ class Asker:
         """The hits of each question, best first, at most ``query.k``."""
         evidence = self._evidence(queries)
         if self._like.mode == "lexical":
-            return [self._by_letter(query, one) for query, one in zip(queries, evidence, strict=True)]
+            found = [self._by_letter(query, one) for query, one in zip(queries, evidence, strict=True)]
+            return [self._with_moments(hits, [], one) for hits, one in zip(found, evidence, strict=True)]
         asked = [self._asked(engine, queries, evidence) for engine in self._engines]
         depth = self._depth()
         rankings = [self._rank(engine, spoken, depth) for engine, spoken in zip(self._engines, asked, strict=True)]
-        return [
+        found = [
             self._deepened(query, [one[i] for one in asked], [one[i] for one in rankings], depth)
             for i, query in enumerate(queries)
         ]
+        return [self._with_moments(hits, [one[i] for one in asked], evidence[i]) for i, hits in enumerate(found)]
 
     def rankings(self, queries: Sequence[Query]) -> list[list[tuple[bytes, float]]]:
         """The paths and scores of the hits of each question, without what only eyes need."""
@@ -323,6 +326,39 @@ class Asker:
             sure = confidence.meaning(question, kind, stored.vectors[rows]).tolist()
             found |= {int(stored.ids[i]): (value, stored.vectors[i]) for i, value in zip(rows, sure, strict=True)}
         return found
+
+    # -- the moments of a file ------------------------------------------------------------------------------------
+
+    def _with_moments(self, hits: list[Hit], asked: list[Spoken], evidence: Evidence | None) -> list[Hit]:
+        most = self._like.moments
+        if most == 1:
+            return [spans.own(hit) for hit in hits]
+        return [
+            hit if hit.span is None else spans.several(hit, self._parts(hit, asked, evidence), most) for hit in hits
+        ]
+
+    def _parts(self, hit: Hit, asked: list[Spoken], evidence: Evidence | None) -> list[Scored]:
+        """The segments of a hit's file as its space ranks them, best first; by the letter those that have words."""
+        segments = parts.segments(self._reader, hit.item_id)
+        if self._like.mode == "lexical":
+            return [] if evidence is None else self._with_words(evidence, segments)
+        place = next((i for i, engine in enumerate(self._engines) if engine.space.fingerprint == hit.space), 0)
+        engine, one = self._engines[place], asked[place]
+        scale, bare = self._scales[engine.space.fingerprint], self._bare_in(engine)
+        if self._like.mode == "dense":  # of a file's vectors alone, as they are
+            scale, bare, one = Scale(None, {}, engine.space.dim), lambda some: [], Spoken(Question(one.question.vector))
+        searcher = Searcher(self._reader, engine.space, engine.opened)
+        return Ranking(self._reader, searcher, scale, (), self._chosen, bare).of(one, segments)
+
+    def _with_words(self, evidence: Evidence, segments: list[int]) -> list[Scored]:
+        live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
+        matches = [(found, evidence.match(found)) for found in live.values()]
+        scored = [
+            Scored(coverage, found, None, 0.0, coverage, 0.0, match)
+            for found, match in matches
+            if match.text and (coverage := evidence.coverage(match)[1])
+        ]
+        return sorted(scored, key=lambda one: (-one.score, one.found.segment_id))
 
     # -- by the letter --------------------------------------------------------------------------------------------
 

@@ -81,6 +81,11 @@ class Ranking:
         lists = [self._lists([one.question for one in asked], kind, depth) for kind in self._kinds]
         return [self._ranked(one, [some[i] for some in lists], depth, count) for i, one in enumerate(asked)]
 
+    def of(self, asked: Spoken, segments: Sequence[int]) -> list[Scored]:
+        """These segments as they are ranked, best first: those that are alive and pass the filters."""
+        pool = _Pool(self._reader, self._searcher, self._scale, self._chosen, asked, self._bare)
+        return pool.all_of(segments)
+
     def _ranked(self, asked: Spoken, lists: list[tuple[Bounded, float]], depth: int, count: int) -> list[Scored]:
         worded, unseen = self._worded(asked)
         pool = _Pool(self._reader, self._searcher, self._scale, self._chosen, asked, self._bare)
@@ -162,30 +167,47 @@ class _Pool:
         """The best segment of each file, best first; what is equal stands in the order of paths."""
         return sorted(self._best.values(), key=_order)[:count]
 
-    def _add(self, segments: list[int]) -> None:
+    def all_of(self, segments: Sequence[int]) -> list[Scored]:
+        """Look at all of these segments, whatever they may score; best first."""
+        return sorted(self._add(list(segments)), key=_order)
+
+    def _add(self, segments: list[int]) -> list[Scored]:
         self._seen.update(segments)
         live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
         stored = self._reader.vectors(self._space.id, self._space.dim, list(live))
         row = {segment: i for i, segment in enumerate(stored.ids.tolist())}
         here = [found for segment, found in live.items() if segment in row]
-        self._score(here, stored.vectors[[row[found.segment_id] for found in here]] if here else None)
+        scored = self._score(here, stored.vectors[[row[found.segment_id] for found in here]] if here else None)
         if len(here) < len(live):
-            self._score([live[segment] for segment in self._bare([one for one in live if one not in row])], None)
+            bare = self._bare([one for one in live if one not in row])
+            scored += self._score([live[segment] for segment in bare], None)
+        for one in scored:
+            known = self._best.get(one.found.item_id)
+            if known is None or _order(one) < _order(known):
+                self._best[one.found.item_id] = one
+        return scored
 
-    def _score(self, found: list[Found], vectors: FloatArray | None) -> None:
+    def _score(self, found: list[Found], vectors: FloatArray | None) -> list[Scored]:
         if not found:
-            return
+            return []
         evidence = self._asked.evidence
         matches = [NOTHING if evidence is None else evidence.match(one) for one in found]
         z = np.full(len(found), NO_VECTOR, np.float32) if vectors is None else self._z(found, vectors, matches)
         own, folder = (z * 0, z * 0) if evidence is None else evidence.points(matches, z)
         cosines = None if vectors is None else (vectors @ self._asked.question.vector).tolist()
-        for i, (one, total) in enumerate(zip(found, (z + own + folder).tolist(), strict=True)):
-            parts = float(z[i]), float(own[i]), float(folder[i])
-            scored = Scored(total, one, None if cosines is None else cosines[i], *parts, matches[i])
-            known = self._best.get(one.item_id)
-            if known is None or _order(scored) < _order(known):
-                self._best[one.item_id] = scored
+        totals = (z + own + folder).tolist()
+        return [
+            Scored(
+                totals[i],
+                one,
+                None if cosines is None else cosines[i],
+                float(z[i]),
+                float(own[i]),
+                float(folder[i]),
+                matches[i],
+            )
+            for i, one in enumerate(found)
+        ]
 
     def _z(self, found: list[Found], vectors: FloatArray, matches: Sequence[Match]) -> FloatArray:
         kinds = np.array([kind_of(one.modality) for one in found])

@@ -1,9 +1,14 @@
-"""The parts of one file: where each lies, and its vector as it is stored."""
+"""The parts of one file: which there are, where each lies, and its vector as it is stored."""
 
 from __future__ import annotations
 
 from mmsearch.store.reader import Reader, Space, decode_vectors
 from mmsearch.types import FloatArray, Span
+
+
+def segments(reader: Reader, item_id: int) -> list[int]:
+    """The segments of an item, in order."""
+    return [row[0] for row in reader.query("SELECT id FROM segment WHERE item_id = ? ORDER BY id", (item_id,))]
 
 
 def parts(reader: Reader, item_id: int, space: Space) -> list[tuple[Span | None, FloatArray]]:

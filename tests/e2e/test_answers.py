@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from html import unescape
@@ -150,6 +151,25 @@ def test_a_clip_of_a_film_holds_its_span(indexed, photos, film, tmp_path):  # no
     second = int(hit.span.start)
     # From the keyframe before, one every two seconds, to the span's end.
     assert second + 1 in greys and greys <= {second, second + 1, second + 2}
+
+
+def test_every_moment_is_shown_and_cut(indexed, photos, film, tmp_path):  # noqa: F811
+    indexed("index", photos)
+    asked = ("query", "red", "--modality", "video", "--moments", "3")
+    (hit,) = json.loads(indexed(*asked, "--json").stdout)["hits"]
+    spans = [moment["span"] for moment in hit["moments"]]
+    assert len(spans) == 3 and spans[0] == hit["span"] and hit["moments"][0]["cosine"] == hit["cosine"]
+    assert set(hit["moments"][0]) == {"span", "page", "text", "cosine"}
+    page = tmp_path / "out.html"
+    result = indexed(*asked, "--clip-to", tmp_path / "clips", "--html", page)
+    assert result.returncode == 0 and b"3 files cut" in result.stderr
+    times = [f"0:{span['start']:02.0f}-0:{span['end']:02.0f}" for span in spans]
+    assert lines(result)[0].endswith("film.mp4 " + " ".join(f"[{time}]" for time in times))
+    assert ", ".join(times) in page.read_text()
+    named = [f"film_0m{span['start']:04.1f}s-0m{span['end']:04.1f}s.mp4" for span in spans]
+    assert sorted(os.listdir(tmp_path / "clips")) == sorted(named)
+    assert indexed(*asked[:-1], "0").returncode == 2
+    assert indexed("similar", film, "--moments", "2", "--jsonl").returncode == 0
 
 
 def test_a_part_of_a_sound_is_a_question(indexed, photos, sound):  # noqa: F811

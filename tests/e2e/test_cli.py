@@ -52,22 +52,38 @@ def test_index_then_query(indexed, photos):
     assert result.returncode == 0 and result.stderr == b""
     rank, score, path = lines(result)[0].split("\t")
     assert (rank, path) == ("1", str(photos / "red.png"))
-    assert 0 < float(score) <= 1
-    assert len(lines(result)) == 2
+    assert len(lines(result)) == 2 and float(score) >= float(lines(result)[1].split("\t")[1])
 
 
 def test_query_json_has_the_promised_shape(indexed, photos, tmp_path):
     document = json.loads(indexed("query", "red", "--json", "-k", "1").stdout)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["library"] == str(tmp_path / "library")
     assert set(document["took_ms"]) == {"load", "encode", "search", "total"}
     (hit,) = document["hits"]
     assert set(hit) == {
-        *("rank", "score", "confidence", "path", "modality", "span", "page", "text", "taken", "added", "date"),
-        *("group", "item_id", "segment_id", "space", "found_by"),
+        *(
+            "rank",
+            "score",
+            "cosine",
+            "confidence",
+            "why",
+            "path",
+            "modality",
+            "span",
+            "page",
+            "text",
+            "taken",
+            "added",
+            "date",
+        ),
+        *("group", "item_id", "segment_id", "space", "found_by", "moments"),
     }
     assert (hit["rank"], hit["path"], hit["modality"], hit["span"]) == (1, str(photos / "red.png"), "image", None)
     assert hit["space"] == document["spaces"][0]["space"]
+    assert hit["score"] == pytest.approx(hit["why"]["z"] + hit["why"]["words"] + hit["why"]["folder"], abs=1e-3)
+    (dense,) = json.loads(indexed("query", "red", "--json", "-k", "1", "--dense").stdout)["hits"]
+    assert dense["score"] == dense["cosine"] and dense["why"] is None
 
 
 def test_index_json_adds_up(mmsearch, photos):
@@ -242,7 +258,7 @@ def test_a_terminal_gets_a_table(indexed, photos, tmp_path):
 def test_every_report_speaks_json(indexed, command):
     result = indexed(*command.split(), "--json")
     assert result.returncode == 0
-    assert json.loads(result.stdout)["schema_version"] == 1
+    assert json.loads(result.stdout)["schema_version"] == 2
 
 
 def test_status_says_what_is_there(indexed, photos):

@@ -46,7 +46,8 @@ def test_a_copy_of_a_sound_takes_over_its_segments(library, folder):
     (folder / "copy.flac").write_bytes((folder / "low then high.flac").read_bytes())
     assert library.index([str(folder)]).reused == 1
     first, second = library.search("high", k=2).hits
-    assert first.span == second.span and first.score == second.score
+    assert first.span == second.span and (first.cosine, first.why.z) == (second.cosine, second.why.z)
+    assert first.why.matched == (("high", "name"),) and not second.why.matched
 
 
 def test_two_runs_give_vectors_equal_to_the_bit(folder, tmp_path):
@@ -113,7 +114,7 @@ worker.main()
 """
 
 
-def test_a_video_is_found_by_its_pictures_and_by_its_sound(library, tmp_path):
+def test_a_video_is_found_by_its_pictures_and_by_its_sound(library, folder, tmp_path):
     pytest.importorskip("av", reason="the extra [video] is not installed")
     from tests.unit.test_video import film
 
@@ -122,5 +123,9 @@ def test_a_video_is_found_by_its_pictures_and_by_its_sound(library, tmp_path):
     assert library.index([str(tmp_path / "films")], model="fake").added == 1
     (green,) = library.search("green", k=1)
     assert green.modality is Modality.VIDEO and 2 <= green.span.start <= 4
-    (heard,) = library.search("low", k=1)
+    (heard,) = library.search("low", k=1, mode="dense")
     assert heard.modality is Modality.AUDIO and heard.item_id == green.item_id
+    # Beside other sounds it stands out of them on the scale of all kinds too.
+    library.index([str(folder)])
+    heard = next(hit for hit in library.search("low") if hit.item_id == green.item_id)
+    assert heard.modality is Modality.AUDIO and heard.why.z > 5
