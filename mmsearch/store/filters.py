@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 Kind: TypeAlias = Literal["number", "date", "text"]
 Value: TypeAlias = float | str | tuple[str, str]
@@ -134,7 +134,7 @@ def to_sql(condition: Condition, values: list[object]) -> str:
         case And(parts):
             return joined("AND", [to_sql(part, values) for part in parts])
         case Or(parts):
-            return joined("OR", [to_sql(part, values) for part in parts])
+            return _any(parts, values)
         case Not(part):
             return f"NOT coalesce({to_sql(part, values)}, 0)"
         case Known(field):
@@ -143,6 +143,23 @@ def to_sql(condition: Condition, values: list[object]) -> str:
             return _near(condition, values)
         case Compare():
             return _compare(condition, values)
+
+
+def _any(parts: Sequence[Condition], values: list[object]) -> str:
+    if (equal_to := _one_of(parts)) is None:
+        return joined("OR", [to_sql(part, values) for part in parts])
+    values += equal_to
+    field = FIELDS[cast(Compare, parts[0]).field]
+    collated = " COLLATE NOCASE" if field.kind == "text" else ""
+    return f"({field.sql}{collated} IN ({', '.join('?' * len(equal_to))}))"
+
+
+def _one_of(parts: Sequence[Condition]) -> list[Value] | None:
+    """The values, where all parts say that one field equals one: SQLite takes minutes to plan 40,000 alternatives."""
+    equal = [part for part in parts if isinstance(part, Compare) and part.operator == "="]
+    if len(equal) < len(parts) or len({part.field for part in equal}) != 1 or FIELDS[equal[0].field].kind == "date":
+        return None
+    return [part.value for part in equal]
 
 
 def joined(operator: str, parts: Sequence[str]) -> str:

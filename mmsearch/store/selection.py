@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mmsearch.errors import UsageError
 from mmsearch.store.filters import FUNCTIONS, Condition, joined, to_sql
 from mmsearch.store.levels import KINDS
 from mmsearch.store.reader import Found, Reader, Space, below_path, decode_vectors, is_below, marks
@@ -15,6 +16,9 @@ from mmsearch.types import FloatArray, IdArray, Modality
 SAMPLED = 100
 GOLDEN = 0.6180339887498949
 """Its multiples, without their whole parts, lie evenly in 0 to 1 and follow no period (Weyl's sequence)."""
+
+MOST_PHRASES = 32
+"""Quoted phrases of a question: each is a search of its own in two tables, and SQLite plans them all together."""
 
 
 class Selection:
@@ -71,7 +75,9 @@ def select(
         for name, function in FUNCTIONS.items():
             reader.define(name, function)
         where.append(to_sql(condition, values))
-    for phrase in phrases:
+    if len(different := dict.fromkeys(phrases)) > MOST_PHRASES:
+        raise UsageError(f"{len(different)} quoted phrases at once: ask for {MOST_PHRASES} at most")
+    for phrase in different:
         where.append(
             "(i.id IN (SELECT rowid FROM item_text WHERE item_text MATCH ?) "
             "OR s.id IN (SELECT rowid FROM segment_text WHERE segment_text MATCH ?))"

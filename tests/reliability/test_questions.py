@@ -55,6 +55,8 @@ def test_what_is_too_long_is_refused_clearly(whole) -> None:
 
 def test_two_thousand_quoted_words(whole) -> None:
     assert len(whole.search(" ".join(f'"{word}"' for word in ["png", "photo"] * 1000))) <= 10
+    with pytest.raises(UsageError, match="2000 quoted phrases"):
+        whole.search(" ".join(f'"word{number}"' for number in range(2000)))
 
 
 def test_the_program_says_so(mmsearch, folder, world) -> None:
