@@ -73,8 +73,8 @@ def python(program: str) -> list[str]:
     Not ``-m``: that would import from the current folder, which may be full of strangers' files. And not with ``site``,
     which runs what any package leaves in a ``.pth`` file, and asks the system who the user is.
     """
-    places = [*sys.path, os.path.abspath(f"{__file__}/../../..")]
-    return [sys.executable, "-I", "-S", "-c", program, json.dumps(places)]
+    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.executable, "-I", "-S", "-c", program, json.dumps([*sys.path, ours])]
 
 
 def environment() -> dict[str, str]:
