@@ -233,8 +233,9 @@ class _Worker:
         name = None if source.path is None else os.path.basename(source.path)
         request = pickle.dumps((name, source.size, spec), protocol=5)
         try:
-            socket.send_fds(self._requests, [LENGTH.pack(len(request))], [file.fileno()])
-            self._requests.sendall(request)
+            message = LENGTH.pack(len(request)) + request
+            sent = socket.send_fds(self._requests, [message], [file.fileno()])
+            self._requests.sendall(message[sent:])
         except (BrokenPipeError, ConnectionResetError):
             self._died()
 

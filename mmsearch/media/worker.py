@@ -45,6 +45,8 @@ CPU_S_PER_MB = 10.0
 """Of a small file fewer: what takes longer was made to."""
 
 LENGTH = struct.Struct("<Q")
+_REQUEST = 1 << 16
+"""Bytes of a request that are taken at once: mostly all of it, so that this process is woken once a file."""
 
 DECODERS = {Modality.IMAGE: "pictures", Modality.AUDIO: "sounds", Modality.VIDEO: "sounds", Modality.TEXT: "documents"}
 """Which processes decode what: one that sees photos alone never loads FFmpeg."""
@@ -122,14 +124,15 @@ def time_for(size: int, most: float) -> float:
 
 def _receive(requests: socket.socket) -> tuple[Source, Any] | None:
     """The next file, with its head, and the spec; None at the end."""
-    head, descriptors, _, _ = socket.recv_fds(requests, LENGTH.size, 1)
-    if len(head) < LENGTH.size or not descriptors:
+    data, descriptors, _, _ = socket.recv_fds(requests, _REQUEST, 1)
+    if len(data) < LENGTH.size or not descriptors:
         return None
-    with requests.makefile("rb", buffering=0) as stream:
-        request = b""
-        while len(request) < LENGTH.unpack(head)[0]:
-            request += stream.read(LENGTH.unpack(head)[0] - len(request)) or b""
-    name, size, spec = pickle.loads(request)  # from the process that started this one
+    length = LENGTH.size + LENGTH.unpack_from(data)[0]
+    while len(data) < length:
+        if not (more := requests.recv(length - len(data))):
+            return None
+        data += more
+    name, size, spec = pickle.loads(data[LENGTH.size :])  # from the process that started this one
     (descriptor,) = descriptors
     return Source(os.pread(descriptor, HEAD, 0), b"", size, 0, 0, name, descriptor), spec
 

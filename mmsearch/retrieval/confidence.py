@@ -78,10 +78,11 @@ class Confidence:
         """``t`` of unit rows float32 ``(n, dim)``, float64 ``(n,)``."""
         assert self._scale.bank is not None
         words, q, mean = self._scale.bank.words, question.vector, self._scale.level(kind).mean
-        others = words[words @ q < ALIKE]
-        others = others if len(others) >= FEWEST else words
-        scores = others @ vectors.T
-        level = (1 - question.terseness) * float(q @ mean - others.mean(axis=0) @ mean)
+        others = words @ q < ALIKE
+        if others.sum() < FEWEST:
+            others[:] = True
+        scores = (words @ vectors.T)[others]  # not words[others] @ ...: that would copy them
+        level = (1 - question.terseness) * float(q @ mean - (words @ mean)[others].mean())
         above = (vectors @ q - scores.mean(axis=0) - level) / np.maximum(scores.std(axis=0), 1e-6)
         t: Values = above.astype(np.float64)
         return t

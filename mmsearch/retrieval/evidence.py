@@ -35,7 +35,7 @@ TEXT_DOUBT = 0.4
 """How much less a lone word in a chunk of text counts than one in a name; several together are no chance."""
 WHOLE_NAME = 4 * WEIGHT
 """For a file whose whole name is the question: above whatever else speaks for others."""
-FAINT = 0.05
+FAINT = 0.5
 """Points that are not worth a look for their own sake."""
 OF_ONE = 64
 """Of one file at most so many segments, where its name speaks for all."""

@@ -117,9 +117,11 @@ class Ranking:
         most = np.full(len(segments), NO_VECTOR)
         for kind in self._kinds:
             rows = np.flatnonzero(kinds == kind)
-            for question in (asked.question, *asked.rests.values()) if len(rows) else ():
-                aim = self._scale.aim(question, kind)
-                (((ids, scores), _),) = self._searcher.near_ids(aim.vector[None], len(rows), segments[rows])
+            if not len(rows):
+                continue
+            aims = [self._scale.aim(question, kind) for question in (asked.question, *asked.rests.values())]
+            near = self._searcher.near_ids(np.stack([aim.vector for aim in aims]), len(rows), segments[rows])
+            for aim, ((ids, scores), _) in zip(aims, near, strict=True):
                 place = rows[np.searchsorted(segments[rows], ids)]
                 most[place] = np.maximum(most[place], aim.factor * scores + aim.offset)
         return (segments, most + lifts), unseen
