@@ -107,8 +107,8 @@ def _report(summary: Summary, dry_run: bool) -> None:
 
 def _notes(summary: Summary) -> Iterator[str]:
     for root in summary.offline:
-        state = "is not there, empty, or on another drive"
-        yield f"{render.shown(root)} {state}: nothing was removed; `mmsearch rm` forgets it"
+        gone = f"{render.shown(root)} is not there, empty, or on another drive"
+        yield f"{gone}: nothing was removed; `mmsearch rm` forgets it"
     for reason, count in summary.skip_reasons.items():
         yield f"{count} skipped: {reason}"
     yield from summary.notes

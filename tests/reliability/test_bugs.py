@@ -14,6 +14,7 @@ from mmsearch.indexer import ingest
 from mmsearch.indexer.ingest import Options
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.check import check
+from mmsearch.store.lock import WriterLock
 
 from .harness import oracle
 
@@ -59,6 +60,8 @@ def test_a_library_that_is_being_born_is_not_swept_away(tmp_path: Path) -> None:
     own = tmp_path / f"library.tmp-{os.getpid()}"
     for left in (other, dead, own):
         left.mkdir()
+    for left in (dead, own):  # as a kill leaves them; a folder that was never locked may be anyone's
+        WriterLock(str(left)).close()
     Catalog(str(tmp_path / "library")).close()
     assert [left.exists() for left in (other, dead, own)] == [True, False, False]
 
