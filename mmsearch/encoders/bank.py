@@ -30,10 +30,14 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Where a kind of media lies: its mean vector float32 ``(dim,)``, and the deviation of bank words against it."""
+    """Where a kind of media lies: its mean vector float32 ``(dim,)``, and the deviation of bank words against it.
+
+    ``trust``, 0 to 1: how far the mean tells of its kind; that of a lone file tells only of this file.
+    """
 
     mean: FloatArray
     spread: float
+    trust: float = 1.0
 
 
 @dataclass(frozen=True)

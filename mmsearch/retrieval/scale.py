@@ -66,18 +66,23 @@ class Scale:
         level, hub = self.level(kind), self._hub(question, kind)
         direction = question.vector - np.float32(hub) * self._mean
         length = max(float(np.linalg.norm(direction)), 1e-6)
-        offset = -float(direction @ level.mean) / level.spread - self._penalty(question, kind)
+        base = self._base(question, level) - hub * float(self._mean @ level.mean)
+        offset = -base / level.spread - self._penalty(question, kind)
         return Aim((direction / np.float32(length)).astype(np.float32), length / level.spread, offset)
 
     def z(self, question: Question, kind: Modality, vectors: FloatArray) -> FloatArray:
         """``z`` of unit rows float32 ``(n, dim)``, float32 ``(n,)``."""
         level, q = self.level(kind), question.vector
-        excess = vectors @ q - q @ level.mean
+        excess = vectors @ q - np.float32(self._base(question, level))
         near_all = vectors @ self._mean - self._mean @ level.mean
         if kind is not Modality.IMAGE:
             near_all = np.maximum(near_all, 0)
         z: FloatArray = (excess - np.float32(self._hub(question, kind)) * near_all) / np.float32(level.spread)
         return z - np.float32(self._penalty(question, kind))
+
+    def _base(self, question: Question, level: Level) -> float:
+        """What the question scores against the kind: as its mean says, and as far as that tells little, as any word."""
+        return float(level.trust * question.vector @ level.mean + (1 - level.trust) * self._mean @ level.mean)
 
     def _hub(self, question: Question, kind: Modality) -> float:
         """How much of the nearness to all words is taken away."""

@@ -47,8 +47,11 @@ def bank_in(reader: Reader, space: Space) -> Bank | None:
 
 def levels(reader: Reader, space: Space, bank: Bank) -> dict[Modality, Level]:
     """The level of every kind: as it was kept, else measured now."""
-    rows = reader.query("SELECT modality, mean, spread FROM level WHERE space_id = ?", (space.id,))
-    kept = {Modality(name): Level(np.frombuffer(mean, "<f4"), spread) for name, mean, spread in rows}
+    rows = reader.query("SELECT modality, mean, spread, rows FROM level WHERE space_id = ?", (space.id,))
+    kept = {
+        Modality(name): Level(np.frombuffer(mean, "<f4"), spread, _trust(count, bank.own.get(Modality(name))))
+        for name, mean, spread, count in rows
+    }
     # Not kept is what came with a run that did not end.
     return kept | {kind: level for kind, (level, _) in measure(reader, space, bank, set(KINDS) - set(kept)).items()}
 
@@ -76,7 +79,12 @@ def _level(vectors: FloatArray, bank: Bank, own: Level | None) -> Level | None:
         mean, spread = mean + count * vectors.mean(axis=0), count * bank.spread(vectors)
     if own is not None:
         mean, spread = mean + prior * own.mean, spread + prior * own.spread
-    return Level((mean / np.float32(count + prior)).astype(np.float32), max(spread / (count + prior), 1e-6))
+    mean = (mean / np.float32(count + prior)).astype(np.float32)
+    return Level(mean, max(spread / (count + prior), 1e-6), _trust(count, own))
+
+
+def _trust(count: int, own: Level | None) -> float:
+    return count / (count + PRIOR) if own is None else 1.0
 
 
 def refresh(catalog: Catalog, space: Space, bank: Bank) -> None:

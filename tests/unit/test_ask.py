@@ -433,3 +433,14 @@ def test_classify_names_what_fits_best(library, tmp_path):
     assert all(len(labels) == 2 for labels in best.values())
     assert [os.path.basename(path) for path, _ in found.failures] == ["broken.png"]
     assert not os.path.exists(library.folder)
+
+
+def test_a_lone_sound_is_found_beside_many_pictures(library):
+    """Of a kind with one file the mean is that file: what it scores above any word counts then."""
+    sound = np.sign(np.sin(np.arange(1600) * 0.1)).astype(np.float32)
+    lone = dataclasses.replace(
+        picture("x.ogg", DARK), modality=Modality.AUDIO, vectors=FakeEncoder().encode([sound], Modality.AUDIO)
+    )
+    stock(library.folder, [*many(40), lone])
+    assert names(library.search("low"))[0] == "x.ogg"
+    assert names(library.search("green", modalities=[Modality.IMAGE, Modality.AUDIO]))[-1:] != ["x.ogg"]
