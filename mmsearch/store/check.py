@@ -39,7 +39,7 @@ def check(folder: str, level: str = "fast") -> list[Problem]:
     if level not in LEVELS:
         raise UsageError(f"no such level: {level} (there are {', '.join(LEVELS)})")
     try:
-        reader = Reader(folder)
+        reader = Reader(folder, mending=True)
     except Damaged as error:
         return [Problem("catalog", str(error))]
     try:
