@@ -77,8 +77,8 @@ def read_note(kind: str, key: Sequence[str]) -> Any | None:
         return None
 
 
-def write_note(kind: str, key: Sequence[str], value: Any) -> None:
-    """Keep a JSON value; a cache that can't be written costs time and nothing else."""
+def write_note(kind: str, key: Sequence[str], value: Any) -> bool:
+    """Keep a JSON value; a cache that can't be written costs time and nothing else. Returns whether it could."""
     path = _path(kind, key)
     newborn = f"{path}.{os.getpid()}.tmp"
     try:
@@ -87,7 +87,8 @@ def write_note(kind: str, key: Sequence[str], value: Any) -> None:
             json.dump(value, file)
         os.replace(newborn, path)
     except OSError:
-        return
+        return False
+    return True
 
 
 def spec_from(facts: dict[str, Any]) -> EncoderSpec:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import DatabaseError
 
-from mmsearch.errors import Damaged, Locked, StorageFull
-from mmsearch.store import layout, rows, rowsums, schema, staging, triggers
+from mmsearch.errors import Damaged, Locked, NoLibrary, StorageFull
+from mmsearch.store import first_use, layout, rows, rowsums, schema, staging, triggers
 from mmsearch.store.compare import (
     ADD,
     BELOW,
@@ -54,10 +54,14 @@ class Catalog:
         with errors_named(folder):
             if not layout.holds_library(folder):
                 layout.create(folder, _fill_newborn)
+                first_use.note(folder)
             layout.require_own_files(folder)
             self._lock = WriterLock(folder, lock_timeout)
         with ExitStack() as opened:  # in the order of closing, backwards: who fails half-way must hold nothing
             opened.callback(self._lock.close)
+            if not mending and not first_use.is_known(folder):
+                with suppress(NoLibrary):  # an empty one, or no catalog of ours
+                    Reader(folder).close()
             engine = connect(folder)
             opened.callback(engine.dispose)
             with errors_named(folder):
@@ -66,7 +70,7 @@ class Catalog:
                 if dry_run:
                     self._connection.begin()
                 self._prepare(dry_run, mending)
-            self.reader = Reader(folder)
+            self.reader = Reader(folder, mending=True)
             opened.callback(self.reader.close)
             self._opened = opened.pop_all()
 

@@ -39,16 +39,18 @@ def check(folder: str, level: str = "fast") -> list[Problem]:
     if level not in LEVELS:
         raise UsageError(f"no such level: {level} (there are {', '.join(LEVELS)})")
     try:
-        reader = Reader(folder)
+        reader = Reader(folder, mending=True)
     except Damaged as error:
         return [Problem("catalog", str(error))]
+    found: list[Problem] = []
     try:
         with reader.snapshot():
-            return list(_problems(reader, folder, LEVELS.index(level)))
+            found.extend(_problems(reader, folder, LEVELS.index(level)))  # what came before a fault stays
     except (sqlite3.DatabaseError, MMSearchError) as error:
-        return [Problem("catalog", f"the catalog can't be read: {error}")]
+        found.append(Problem("catalog", f"the catalog can't be read: {error}"))
     finally:
         reader.close()
+    return found
 
 
 def _problems(reader: Reader, folder: str, level: int) -> Iterator[Problem]:

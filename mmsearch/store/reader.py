@@ -18,6 +18,7 @@ import numpy as np
 from mmsearch.errors import Damaged, EncoderError, NoLibrary
 from mmsearch.store.connection import connect_readonly
 from mmsearch.store.filters import DATE, modified
+from mmsearch.store.first_use import require_sound
 from mmsearch.store.layout import refuse_newer, require_library
 from mmsearch.store.words import all_of
 from mmsearch.types import Detail, Embeddings, Failure, FloatArray, IdArray, MediaFacts, Modality, Span, State
@@ -114,9 +115,12 @@ class Donation:
 
 
 class Reader:
-    """A read-only connection to a library. Raises ``NoLibrary`` or ``LibraryTooNew``; any method, ``Damaged``."""
+    """A read-only connection to a library. Raises ``NoLibrary`` or ``LibraryTooNew``; any method, ``Damaged``.
 
-    def __init__(self, folder: str) -> None:
+    ``mending``: a catalog from elsewhere is opened as it is, for those who look what is wrong with it.
+    """
+
+    def __init__(self, folder: str, *, mending: bool = False) -> None:
         require_library(folder)
         self._db = connect_readonly(folder)
         refuse_newer(self._one("PRAGMA user_version"))
@@ -125,8 +129,17 @@ class Reader:
         self.define("modified", modified)
         self._version, self._kept = 0, dict[tuple[object, ...], object]()
         self.format = self._one("PRAGMA user_version")
+        if not mending:
+            self._require_sound(folder)
         for statement in _SEEN_FROM_FORMAT_3.get(self.format, ()):
             self._db.execute(statement)
+
+    def _require_sound(self, folder: str) -> None:
+        try:
+            require_sound(folder, self)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         self._db.close()

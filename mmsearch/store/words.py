@@ -45,14 +45,18 @@ def words(*fields: str | bytes | None) -> str | None:
     return _spaced(" ".join(given)) if given else None
 
 
-def file_name(path: bytes) -> bytes:
-    """The last part of a path. Made known to SQLite."""
-    return path.rpartition(b"/")[2]
+def file_name(path: bytes | str) -> bytes:
+    """The last part of a path. Made known to SQLite, which in a damaged row finds text where bytes were."""
+    return _bytes(path).rpartition(b"/")[2]
 
 
-def folder_name(path: bytes) -> bytes:
+def folder_name(path: bytes | str) -> bytes:
     """What stands before the last part of a path; empty for none. Made known to SQLite."""
-    return path.rpartition(b"/")[0]
+    return _bytes(path).rpartition(b"/")[0]
+
+
+def _bytes(path: bytes | str) -> bytes:
+    return path if isinstance(path, bytes) else str(path).encode(errors="surrogateescape")
 
 
 FUNCTIONS: dict[str, Callable[..., str | bytes | None]] = {

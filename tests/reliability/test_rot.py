@@ -64,6 +64,15 @@ def test_every_column_of_every_table_is_summed(copy, table) -> None:
         _sql(copy, f'UPDATE {table} SET "{name}" = substr("{name}", 2) WHERE "{name}" LIKE \'#%\'', "DROP TABLE saved")
 
 
+def test_text_where_a_path_was_is_a_wrong_row(copy) -> None:
+    """One bit of a row's header makes text of bytes; all that is wrong is named; a dry run says what would be done."""
+    _sql(copy, "UPDATE item SET path = CAST(path AS TEXT) WHERE id = 3")
+    assert "row" in _codes(copy) and "catalog" not in _codes(copy)
+    assert any("of item" in line for line in Library(copy).repair(dry_run=True))
+    Library(copy).repair()
+    assert _codes(copy) == set()
+
+
 def test_a_row_with_one_wrong_bit_is_set_right(copy) -> None:
     with sqlite3.connect(os.path.join(copy, "catalog.sqlite")) as db:
         ((path, camera),) = db.execute("SELECT path, size FROM item WHERE id = 3").fetchall()
