@@ -73,12 +73,12 @@ class Scale:
     def z(self, question: Question, kind: Modality, vectors: FloatArray) -> FloatArray:
         """``z`` of unit rows float32 ``(n, dim)``, float32 ``(n,)``."""
         level, q = self.level(kind), question.vector
-        excess = vectors @ q - np.float32(self._base(question, level))
+        excess: FloatArray = vectors @ q - np.float32(self._base(question, level))
         near_all = vectors @ self._mean - self._mean @ level.mean
         if kind is not Modality.IMAGE:
-            near_all = np.maximum(near_all, 0)
-        z: FloatArray = (excess - np.float32(self._hub(question, kind)) * near_all) / np.float32(level.spread)
-        return z - np.float32(self._penalty(question, kind))
+            near_all = np.maximum(near_all, np.float32(0))
+        z = (excess - self._hub(question, kind) * near_all) / level.spread - self._penalty(question, kind)
+        return np.asarray(z, np.float32)
 
     def _base(self, question: Question, level: Level) -> float:
         """What the question scores against the kind: as its mean says, and as far as that tells little, as any word."""
