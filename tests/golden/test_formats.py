@@ -29,7 +29,7 @@ def test_it_answers_as_it_did(library, colour):
     answer = library.search(colour, k=2)
     assert answer.index == "exact" and answer.notes == ()
     assert answer.hits[0].path == os.fsencode(f"/golden/photos/{colour}.png")
-    assert answer.hits[0].score > 0.7 > answer.hits[1].score
+    assert answer.hits[0].cosine > 0.7 > answer.hits[1].cosine
 
 
 def test_it_lists_and_counts(library):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mmsearch.retrieval.metrics import KS, Qrels, mean_per_class_recall, measure, score_all
+from mmsearch.retrieval.metrics import KS, Qrels, mean_per_class_recall, measure, ranks_in, score_all
 from mmsearch.retrieval.significance import bootstrap, permutation_test
 
 TOLERANCE = 1e-9
@@ -174,27 +174,19 @@ def test_an_item_ranks_by_its_best_segment():
     assert scores.nearest[0, :2].tolist() == [7, 8] and scores.ranks.tolist() == [1]
 
 
-@pytest.mark.parametrize(
-    ("cuts", "f1"),
-    [
-        ((0.9, 0.9), 0.5),
-        ((0.61, 0.61), 2 * 2 / (2 + 1 + 2)),
-        ((-1, -1), 2 * 2 / (4 + 2)),
-        ((0.9, 0.61), 2 * 2 / (2 + 1 + 2)),  # each question has its own
-        ((0.61, 0.9), 2 * 1 / (1 + 1 + 2)),
-        ((1.1, 1.1), 0),
-    ],
-)
-def test_f1_at_cuts(cuts, f1):
+def test_best_f1():
     judged = Qrels.of([(0, 0, 1.0), (1, 1, 1.0)], 2)
     documents = unit(np.array([[1, 0], [0.6, 0.8]]))
     questions = unit(np.array([[1.0, 0], [1.0, 0.02]]))
     # Scores: 1.00 right, 0.60 wrong; 1.00 wrong, 0.62 right.
-    scores = score_all(questions, documents, np.arange(2), judged, cuts=np.array(cuts, np.float32))
-    assert scores.f1_at_cuts() == pytest.approx(f1)
-    best, cut = scores.best_f1()
+    best, cut = score_all(questions, documents, np.arange(2), judged).best_f1()
     assert best == pytest.approx(0.8) and 0.6 < cut <= 0.62
-    assert score_all(questions, documents, np.arange(2), judged).f1_at_cuts() is None
+
+
+def test_ranks_of_a_run_are_those_of_the_first_right_answer():
+    judged = Qrels.of([(0, 5, 1.0), (0, 7, 1.0), (1, 1, 1.0), (2, 9, 1.0)], 3)
+    run = np.array([[3, 7, 5], [1, 2, 3], [1, 2, -1]])
+    assert ranks_in(run, judged).tolist() == [2, 1, 4]
 
 
 def test_mean_per_class_recall_counts_every_class_alike():

@@ -140,7 +140,7 @@ def on_a_terminal(tmp_path, *arguments, **environment) -> str:
 
 
 def test_a_terminal_that_can_gets_pictures_and_others_the_table(indexed, photos, tmp_path):  # noqa: F811
-    drawn = on_a_terminal(tmp_path, "query", "red", "-k", "2", TERM="xterm-kitty")
+    drawn = on_a_terminal(tmp_path, "query", "red", "-k", "2", "--weak", TERM="xterm-kitty")
     assert drawn.count("\x1b_Ga=T") == 2 and drawn.index("red.png") < drawn.index("\x1b_G")
     assert "\x1b_G" not in on_a_terminal(tmp_path, "query", "red", "--no-preview", TERM="xterm-kitty")
     assert "▀" not in on_a_terminal(tmp_path, "query", "red")
