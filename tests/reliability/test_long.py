@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from mmsearch import Library
+from mmsearch.encoders.bank import bank_of
 from mmsearch.encoders.fake import FakeEncoder
 from mmsearch.indexer import ingest
 from mmsearch.store import staging
@@ -23,6 +24,8 @@ class Killed(BaseException):
 @pytest.fixture
 def texts(monkeypatch):
     """How many texts were encoded, and after how many the run is killed; the most results that were held at once."""
+    for model in (FakeEncoder(), FakeEncoder(16)):
+        bank_of(model)  # into the cache: its words are no file's
     counts = {"encoded": 0, "killed after": 10**9, "held": 0}
     encode, stage = FakeEncoder.encode, ingest.Ingest._stage
 

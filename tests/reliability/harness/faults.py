@@ -314,8 +314,8 @@ def _replace_reader_sql(old: str, new: str) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._db, name)
 
-    def changed(self: Reader, folder: str) -> None:
-        begin(self, folder)
+    def changed(self: Reader, folder: str, **more: Any) -> None:
+        begin(self, folder, **more)
         self._db = Changed(self._db)  # type: ignore[assignment]
 
     Reader.__init__ = changed  # type: ignore[method-assign]
