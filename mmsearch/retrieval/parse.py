@@ -86,11 +86,11 @@ def _kind(text: str, alone: bool) -> Literal["text", "file", "url"]:
 
 def _is_media(text: str) -> bool:
     """Whether a file's content is a picture, a sound or a video: ``cat`` may be a word, and a note in this folder."""
-    from mmsearch.media.sniff import HEAD, sniff
-
     path, _ = moments.split(text)
     if not os.path.isfile(path):
         return False
+    from mmsearch.media.sniff import HEAD, sniff
+
     try:
         with open(path, "rb") as file:
             kind = sniff(file.read(HEAD))
