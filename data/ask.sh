@@ -1,8 +1,8 @@
 #!/bin/sh
-# Ask a question, by meaning alone, and fail unless the first hit's name is the expected one: ask.sh MMSEARCH QUESTION NAME
+# Ask a question and fail unless the first hit's name is the expected one: ask.sh MMSEARCH QUESTION NAME
 set -eu
-echo "\$ mmsearch query --dense \"$2\""
-answer=$("$1" --library demo-library query --dense "$2" -k 3)
+echo "\$ mmsearch query \"$2\""
+answer=$("$1" --library demo-library query "$2" -k 3)
 echo "$answer"
 first=$(echo "$answer" | head -n 1 | cut -f 3)
 case $(basename "$first") in
