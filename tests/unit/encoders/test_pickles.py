@@ -59,7 +59,8 @@ def test_plain_tensors_load_and_pickles_only_with_the_flag(tmp_path, monkeypatch
     state, ran = load_file(safe), tmp_path / "ran"
     os.remove(safe)
     torch.save(state, torch_file)
-    np.testing.assert_array_equal(registry.load(name).encode(question, Modality.TEXT), expected)
+    # To the last bit but one: where tensors lie in memory decides which kernels sum them.
+    np.testing.assert_allclose(registry.load(name).encode(question, Modality.TEXT), expected, atol=1e-6)
 
     # open_clip takes what stands under "state_dict"; transformers ignores a tensor that the class has no place for.
     loaded = {"state_dict": state, "more": Payload(ran)} if family == "open_clip" else state | {"more": Payload(ran)}

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,7 +84,22 @@ def test_every_runtime_is_close_to_float32(encoder, exported, tmp_path, name):
     found, expected = runtime.open(str(tmp_path))(batch), encoder.encode(batch, Modality.IMAGE)
     assert found.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    assert (found * expected).sum(axis=1).min() >= (0.9999 if name == "onnx float32" else 0.999)
+    closest = (found * expected).sum(axis=1).min()
+    if name == "onnx int8" and not adds_in_32_bits():
+        # Sums of two products saturate in 16 bits there: `probe.fastest` measures that, and takes another way.
+        way = Way("int8", lambda: lambda batch: found)
+        assert closest >= 0.999 or probe.fastest([way], lambda batch: expected, batch)[0] == probe.OWN
+        return
+    assert closest >= (0.9999 if name == "onnx float32" else 0.999)
+
+
+def adds_in_32_bits() -> bool:
+    """Whether this processor multiplies bytes without saturation (VNNI); True where it does not say."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return "vnni" in flags or "flags" not in flags
 
 
 def test_a_model_that_does_more_than_normalise_stays_on_torch(encoder, tmp_path, monkeypatch):
