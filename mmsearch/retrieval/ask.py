@@ -26,7 +26,7 @@ from mmsearch.store.filters import And, Compare, Condition, Near
 from mmsearch.store.levels import kind_of
 from mmsearch.store.postings import count_files
 from mmsearch.store.reader import HOLDS, Reader, Space
-from mmsearch.store.selection import Selection
+from mmsearch.store.selection import Selection, live_among
 from mmsearch.store.words import all_of, split_quoted
 from mmsearch.types import Asked, Encoder, FloatArray, Hit, Query, Why, require_same_space
 
@@ -351,7 +351,7 @@ class Asker:
         return Ranking(self._reader, searcher, scale, (), self._chosen, bare).of(one, segments)
 
     def _with_words(self, evidence: Evidence, segments: list[int]) -> list[Scored]:
-        live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
+        live = live_among(self._reader, self._chosen, segments)
         matches = [(found, evidence.match(found)) for found in live.values()]
         scored = [
             Scored(coverage, found, None, 0.0, coverage, 0.0, match)
@@ -366,7 +366,7 @@ class Asker:
         if evidence is None:
             return []
         segments = evidence.candidates(frequent=True)[0].tolist()
-        live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
+        live = live_among(self._reader, self._chosen, segments)
         scored = []
         for found in live.values():
             match = evidence.match(found)

@@ -18,7 +18,7 @@ from mmsearch.retrieval.scale import Question, Scale
 from mmsearch.retrieval.search import Searcher
 from mmsearch.store.levels import kind_of
 from mmsearch.store.reader import Found, Reader
-from mmsearch.store.selection import Selection, of_kind
+from mmsearch.store.selection import Selection, live_among, of_kind
 from mmsearch.types import FloatArray, IdArray, Modality
 
 FIRST = 50
@@ -173,7 +173,7 @@ class _Pool:
 
     def _add(self, segments: list[int]) -> list[Scored]:
         self._seen.update(segments)
-        live = self._reader.live(segments) if self._chosen is None else self._chosen.live(segments)
+        live = live_among(self._reader, self._chosen, segments)
         stored = self._reader.vectors(self._space.id, self._space.dim, list(live))
         row = {segment: i for i, segment in enumerate(stored.ids.tolist())}
         here = [found for segment, found in live.items() if segment in row]

@@ -50,10 +50,6 @@ class Searcher:
         """
         return self.search_all(vector[None], k, within)[0]
 
-    def search_in(self, vector: FloatArray, k: int, chosen: Selection | None) -> list[Ranked]:
-        """What ``search`` answers among the segments of a selection."""
-        return self.search_all_in(vector[None], k, chosen)[0]
-
     def search_all_in(self, vectors: FloatArray, k: int, chosen: Selection | None) -> list[list[Ranked]]:
         """What ``search_all`` answers among the segments of a selection, which is tested hit by hit if most pass."""
         if chosen is None:

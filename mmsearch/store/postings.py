@@ -47,8 +47,9 @@ class Posting:
 
 
 def count_files(reader: Reader) -> int:
-    """How many files the library knows."""
-    return int(reader.query("SELECT coalesce(sum(files), 0) FROM folder")[0][0])
+    """How many files the library knows, remembered: each question asks it several times."""
+    sql = "SELECT coalesce(sum(files), 0) FROM folder"
+    return reader.remembered(("files",), lambda: int(reader.query(sql)[0][0]))
 
 
 def posting(reader: Reader, term: str, facts: bool = False) -> Posting:

@@ -86,6 +86,11 @@ def select(
     return Selection(reader, joined("AND", where), values)
 
 
+def live_among(reader: Reader, chosen: Selection | None, segment_ids: Sequence[int]) -> dict[int, Found]:
+    """Those among some segments that are alive and pass; None lets all pass."""
+    return reader.live(segment_ids) if chosen is None else chosen.live(segment_ids)
+
+
 def of_kind(reader: Reader, chosen: Selection | None, kind: Modality) -> Selection:
     """The live segments of a kind among those that pass."""
     names = [str(modality) for modality in KINDS[kind]]
