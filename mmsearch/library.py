@@ -26,8 +26,9 @@ from mmsearch.encoders.mini.blas import one_thread
 from mmsearch.errors import NoLibrary, UsageError
 from mmsearch.retrieval import moments
 from mmsearch.retrieval.arrange import arranged
-from mmsearch.retrieval.ask import Answer, Asker, Engine, spaces_for, words_of
+from mmsearch.retrieval.ask import Answer, Asker, Engine, spaces_for
 from mmsearch.retrieval.embed import AT_ONCE, embed, unit
+from mmsearch.retrieval.filtering import words_of
 from mmsearch.retrieval.listing import LISTING, is_filtered, listed
 from mmsearch.store import artifacts, layout, selection
 from mmsearch.store.reader import Reader, Space

@@ -15,8 +15,8 @@ import typer
 
 from mmsearch.cli import hits, render
 from mmsearch.errors import EncoderError, UsageError
-from mmsearch.retrieval.ask import condition_of
 from mmsearch.retrieval.embed import AT_ONCE
+from mmsearch.retrieval.filtering import condition_of
 from mmsearch.retrieval.parse import parse
 
 if TYPE_CHECKING:

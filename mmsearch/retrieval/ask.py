@@ -1,4 +1,4 @@
-"""Answer a question: filters to ids, a ranking for each space and one by the letter, fused, weighed, cut."""
+"""Answer a question: a ranking for each space and one by the letter, fused, weighed, cut."""
 
 from __future__ import annotations
 
@@ -8,27 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmsearch.errors import UsageError
 from mmsearch.retrieval import spans
 from mmsearch.retrieval.confidence import Confidence, by_words, either
-from mmsearch.retrieval.dates import period
 from mmsearch.retrieval.embed import embed, questions
 from mmsearch.retrieval.evidence import NOTHING, Evidence
+from mmsearch.retrieval.filtering import chosen_by, spoken, words_of
 from mmsearch.retrieval.fuse import fuse
 from mmsearch.retrieval.hit import hit_of
 from mmsearch.retrieval.rank import Ranking, Scored, Spoken
 from mmsearch.retrieval.scale import Question, Scale, kinds_of, scale_of
 from mmsearch.retrieval.search import Searcher
-from mmsearch.retrieval.where import parse as parse_where
-from mmsearch.store import parts, selection
+from mmsearch.store import parts
 from mmsearch.store.artifacts import Opened
-from mmsearch.store.filters import And, Compare, Condition, Near
 from mmsearch.store.levels import kind_of
 from mmsearch.store.postings import count_files
 from mmsearch.store.reader import HOLDS, Reader, Space
-from mmsearch.store.selection import Selection, live_among
-from mmsearch.store.words import all_of, split_quoted
-from mmsearch.types import Asked, Encoder, FloatArray, Hit, Query, Why, require_same_space
+from mmsearch.store.selection import live_among
+from mmsearch.types import Encoder, FloatArray, Hit, Query, Why, require_same_space
 
 WORDS = "words"
 """The name of the ranking by the letter, beside the fingerprints of spaces."""
@@ -85,53 +81,6 @@ def spaces_for(reader: Reader, active: Space) -> list[Space]:
             chosen.append(space)
             covered |= held[space]
     return chosen
-
-
-def words_of(query: Query) -> tuple[str, list[str]]:
-    """The question's words that count for it, without quotation marks, and those that were quoted."""
-    plain: list[str] = []
-    literal: list[str] = []
-    for part in query.parts:
-        if part.kind == "text" and part.weight > 0:
-            text, quoted = split_quoted(part.value)
-            plain.append(text)
-            literal += quoted
-    return " ".join(plain), literal
-
-
-def spoken(query: Query) -> tuple[Asked, ...]:
-    """The parts as an encoder should read them: the marks of quoted words are for the letter alone."""
-    if query.mode == "dense":
-        return query.parts
-    return tuple(
-        part._replace(value=split_quoted(part.value)[0]) if part.kind == "text" else part for part in query.parts
-    )
-
-
-def condition_of(query: Query) -> Condition | None:
-    """All filters of a question that speak of what files say of themselves. Raises ``UsageError``."""
-    parts: list[Condition] = [] if query.where is None else [parse_where(query.where)]
-    for option, operator, date in (("--since", ">=", query.since), ("--until", "<=", query.until)):
-        if date is not None:
-            try:
-                parts.append(Compare("date", operator, period(date)))
-            except ValueError as error:
-                raise UsageError(f"{option}: {error}") from None
-    if query.near is not None:
-        parts.append(Near(*query.near))
-    return None if not parts else parts[0] if len(parts) == 1 else And(tuple(parts))
-
-
-def chosen_by(reader: Reader, query: Query) -> Selection | None:
-    """What passes the filters of a question, and has its quoted words; None: everything."""
-    condition = condition_of(query)
-    # By meaning alone a quotation mark is a character of the sentence, as in a caption that quotes a sign.
-    quoted = [] if query.mode == "dense" else words_of(query)[1]
-    phrases = [expression for phrase in quoted if (expression := all_of([phrase]))]
-    modalities = None if query.modalities is None else sorted(query.modalities)
-    if query.within is None and modalities is None and condition is None and not phrases:
-        return None
-    return selection.select(reader, query.within, modalities, condition, phrases)
 
 
 class Asker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmsearch.retrieval.arrange import order
-from mmsearch.retrieval.ask import condition_of
+from mmsearch.retrieval.filtering import condition_of
 from mmsearch.retrieval.hit import hit_of
 from mmsearch.store import listing, selection
 from mmsearch.store.reader import Item, Reader
