@@ -84,7 +84,7 @@ def _everything(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _all_answer(look: Look, folder: Path, **how: bool) -> None:
+def _assert_all_answer(look: Look, folder: Path, **how: bool) -> None:
     before = _everything(folder)
     for command in COMMANDS:
         done = look(folder, *command, **how)
@@ -97,7 +97,7 @@ def _all_answer(look: Look, folder: Path, **how: bool) -> None:
 def test_a_read_only_mount_is_read(indexed, look, read_only_mount, state) -> None:
     if state != "at rest":
         _with_log(indexed, keep_shm=state == "a log and its index")
-    _all_answer(look, read_only_mount(indexed), powerless=False)
+    _assert_all_answer(look, read_only_mount(indexed), powerless=False)
 
 
 @pytest.mark.parametrize("state", ["at rest", "a log", "a log and its index", "an empty log"])
@@ -107,7 +107,7 @@ def test_a_write_protected_folder_is_read(indexed, look, state) -> None:
     elif state != "at rest":
         _with_log(indexed, keep_shm=state == "a log and its index")
     _locked_up(indexed)
-    _all_answer(look, indexed)
+    _assert_all_answer(look, indexed)
 
 
 def test_a_library_of_another_user_is_read(indexed, look) -> None:
@@ -117,7 +117,7 @@ def test_a_library_of_another_user_is_read(indexed, look) -> None:
         for path in (place, *(os.path.join(place, name) for name in files)):
             os.chmod(path, 0o755 if os.path.isdir(path) else 0o644)
             os.chown(path, 65_534, 65_534)
-    _all_answer(look, indexed)
+    _assert_all_answer(look, indexed)
 
 
 def test_a_journal_that_must_be_rolled_back_is(indexed, look) -> None:
@@ -136,7 +136,7 @@ def test_a_journal_that_must_be_rolled_back_is(indexed, look) -> None:
         (indexed / name).write_bytes(data)
     assert (indexed / "catalog.sqlite-journal").stat().st_size
     _locked_up(indexed)
-    _all_answer(look, indexed)
+    _assert_all_answer(look, indexed)
 
 
 def test_what_a_writer_changes_meanwhile_is_no_answer(indexed, world, monkeypatch) -> None:
